@@ -1,0 +1,94 @@
+"""What an engine needs to know of a service besides the plan; changes seldom, named by its content hash."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from polycdn.model.plan import Plan
+from polycdn.model.topology import Endpoint, ProbedObject, ProviderKind, Region
+
+PLAN_FORMAT: Final = "polycdn/plan/1"
+SETTINGS_FORMAT: Final = "polycdn/settings/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A provider as an engine sees it. An upstream of kind `edge` is ourselves: the engine goes to the origin.
+
+    `ipv4`/`ipv6` are what DNS answers with; when both are empty, `cname` is answered instead.
+    """
+
+    name: str
+    kind: ProviderKind
+    endpoint: Endpoint
+    cname: str | None = None
+    ipv4: tuple[str, ...] = ()
+    ipv6: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """One NS of the zone, with the glue addresses if it lies inside the zone."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """The zone that the nameserver is authoritative for; seconds as in RFC 1035 §3.3.13."""
+
+    apex: str
+    name_servers: tuple[NameServer, ...]
+    mailbox: str
+    refresh_s: int = 3_600
+    retry_s: int = 600
+    expire_s: int = 604_800
+    negative_ttl_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files in PEM; read by the engine, never copied."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines and bounds inside one request. The retry budget is DESIGN's: extra requests to one destination
+    stay within `retry_budget_bp` of its own load, with a floor a second."""
+
+    connect_timeout_ms: int = 1_000
+    first_byte_timeout_ms: int = 5_000
+    idle_timeout_ms: int = 30_000
+    client_head_timeout_ms: int = 10_000
+    head_bytes_max: int = 65_536
+    replay_bytes_max: int = 1_048_576
+    retry_budget_bp: int = 2_000
+    retry_floor_rps: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question."""
+
+    service: str
+    hostnames: tuple[str, ...]
+    upstreams: tuple[Upstream, ...]
+    origin: Endpoint | None = None
+    regions: tuple[Region, ...] = ()
+    objects: tuple[ProbedObject, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    zone: Zone | None = None
+    limits: Limits = Limits()
+    format: str = SETTINGS_FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPlan:
+    """A plan as it lies on disk and goes over wires: with the hash of the settings it was made for."""
+
+    plan: Plan
+    settings_hash: str
+    format: str = PLAN_FORMAT
