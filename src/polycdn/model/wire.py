@@ -92,7 +92,8 @@ def _build_tuple(args: tuple[Any, ...], raw: Json, place: str) -> tuple[Any, ...
     if len(args) != len(raw):
         raise WireError(f"{place}: expected {len(args)} items, found {len(raw)}")
     return tuple(
-        _build(arg, item, f"{place}[{index}]") for index, (arg, item) in enumerate(zip(args, raw, strict=True))
+        _build(arg, item, f"{place}[{index}]")
+        for index, (arg, item) in enumerate(zip(args, raw, strict=True))
     )
 
 
