@@ -12,7 +12,7 @@ SETTINGS_FORMAT: Final = "polycdn/settings/1"
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A provider as an engine sees it. An upstream of kind `edge` is ourselves: the engine goes to the origin.
+    """A provider as an engine sees it. One of kind `edge` is ourselves: the engine goes to the origin.
 
     `ipv4`/`ipv6` are what DNS answers with; when both are empty, `cname` is answered instead.
     """
@@ -56,8 +56,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines and bounds inside one request. The retry budget is DESIGN's: extra requests to one destination
-    stay within `retry_budget_bp` of its own load, with a floor a second."""
+    """Deadlines and bounds inside one request.
+
+    Extra requests (retries, hedges) to one destination stay within `retry_budget_bp` of its own load,
+    with a floor of `retry_floor_rps`.
+    """
 
     connect_timeout_ms: int = 1_000
     first_byte_timeout_ms: int = 5_000

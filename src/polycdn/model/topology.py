@@ -50,7 +50,7 @@ class Endpoint:
 class Provider:
     """A company, or an edge of yours, that can carry the service.
 
-    `capacity_rps` and `capacity_mbps` are what it can carry of this service over all regions; None = no limit.
+    `capacity_rps` and `capacity_mbps` are what it can carry of this service in all regions; None = no limit.
     `cost_micros_per_gib` is in millionths of the operator's currency. `regions` empty = everywhere.
     `cname` is the name that DNS steering answers with when the provider is reached by name, not by address.
     """

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """DEGRADED: doubt or slowness, not enough to leave. UNKNOWN: no fresh evidence; never a reason to move."""
+    """DEGRADED: doubt, or slow; not enough to leave. UNKNOWN: no fresh evidence; no reason to move."""
 
     UP = "up"
     DEGRADED = "degraded"

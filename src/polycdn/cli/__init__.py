@@ -1,0 +1,1 @@
+"""The command line: parses words, calls `run`, prints. Decides nothing."""
