@@ -31,7 +31,8 @@ $(NATIVE): $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 	@command -v cargo >/dev/null || { echo "cargo is missing; install Rust 1.85 or newer"; exit 2; }
 	@echo "== building the engine (Rust, release; a few minutes the first time)"
 	@cd rust && cargo fetch --quiet --locked || true
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --skip-install
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 build: setup
