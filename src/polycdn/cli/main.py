@@ -86,7 +86,7 @@ def typer_app() -> "typer.Typer":
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Long-running parts, started by `up`: edge, dns, vantage. `polycdn version` prints the version.",
+        epilog="Long-running parts, started by `up`: edge, dns, vantage.",
     )
     app.callback()(_root)
     for group in GROUPS:

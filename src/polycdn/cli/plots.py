@@ -27,7 +27,7 @@ class Axis:
 
 
 def failure_lanes(axis: Axis, lanes: Sequence[tuple[str, Sequence[tuple[float, int, int]]]]) -> str:
-    """One lane a client; its points are (second, attempts, failed) of one bucket each. Height = share failed."""
+    """One lane a client; a point is (second, attempts, failed) of one bucket. Height = share failed."""
     height, parts = 64, []
     for row, (name, points) in enumerate(lanes):
         top = 12 + row * height
@@ -49,8 +49,9 @@ def _area(axis: Axis, points: Sequence[tuple[float, int, int]], top: int, height
         bar = max(share * height, 1.0)
         left, right = axis.x(at_s), axis.x(at_s + width_s)
         bars.append(
-            f'<rect class="bad" x="{left:.1f}" y="{top + height - bar:.1f}" width="{max(right - left, 0.8):.1f}" '
-            f'height="{bar:.1f}"><title>{clock(at_s)}: {failed} of {attempts} failed</title></rect>'
+            f'<rect class="bad" x="{left:.1f}" y="{top + height - bar:.1f}" '
+            f'width="{max(right - left, 0.8):.1f}" height="{bar:.1f}"><title>'
+            f"{clock(at_s)}: {failed} of {attempts} failed</title></rect>"
         )
     return "".join(bars)
 
@@ -58,7 +59,7 @@ def _area(axis: Axis, points: Sequence[tuple[float, int, int]], top: int, height
 def share_bands(
     axis: Axis, changes: Sequence[tuple[float, Sequence[tuple[str, int]]]], providers: Sequence[str]
 ) -> str:
-    """Stacked shares over time; each change is (second, ((provider, share_bp), ...)) and holds until the next."""
+    """Stacked shares over time; (second, ((provider, share_bp), ...)) holds until the next."""
     top, height, parts = 12, 120, []
     ends = [at_s for at_s, _ in changes[1:]] + [axis.end_s]
     for (at_s, shares), until_s in zip(changes, ends, strict=True):
@@ -76,8 +77,7 @@ def share_bands(
                     f"{by_name[name] / 100:.1f} % from {clock(at_s)} to {clock(until_s)}</title></rect>"
                 )
     legend = "".join(
-        f'<rect fill="{COLOURS[i % len(COLOURS)]}" x="4" y="{top + 6 + i * 20}" width="10" height="10" rx="2"/>'
-        + _label(name, top + 15 + i * 20, x=20)
+        _swatch(COLOURS[i % len(COLOURS)], 4, top + 6 + i * 20) + _label(name, top + 15 + i * 20, x=20)
         for i, name in enumerate(providers)
     )
     return _svg(top + height + 20, "".join(parts) + legend + _ticks(axis, top + height))
@@ -94,11 +94,11 @@ def verdict_strips(axis: Axis, strips: Sequence[tuple[str, Sequence[tuple[float,
             left, right = axis.x(at_s), axis.x(until_s)
             parts.append(
                 f'<rect fill="{STATUS_COLOURS.get(status, "#999")}" x="{left:.1f}" y="{top}" '
-                f'width="{max(right - left, 0.8):.1f}" height="18"><title>{escape(name)} {status.upper()} from '
-                f"{clock(at_s)} to {clock(until_s)}</title></rect>"
+                f'width="{max(right - left, 0.8):.1f}" height="18"><title>'
+                f"{escape(name)} {status.upper()} from {clock(at_s)} to {clock(until_s)}</title></rect>"
             )
     legend = "".join(
-        f'<rect fill="{colour}" x="{LEFT + i * 110}" y="{12 + step * len(strips) + 20}" width="10" height="10" rx="2"/>'
+        _swatch(colour, LEFT + i * 110, 32 + step * len(strips))
         + _label(status.upper(), 21 + step * len(strips) + 20, "dim", x=LEFT + 16 + i * 110)
         for i, (status, colour) in enumerate(STATUS_COLOURS.items())
     )
@@ -116,12 +116,10 @@ def _ticks(axis: Axis, top: float) -> str:
     span = axis.end_s - axis.start_s
     step = next((s for s in (60, 300, 600, 1800, 3600, 7200, 14400) if span / s <= 10), 28_800)
     first = int(axis.start_s // step + (1 if axis.start_s % step else 0)) * step
-    marks = []
-    for at_s in range(first, int(axis.end_s) + 1, step):
-        marks.append(
-            f'<text class="dim" text-anchor="middle" x="{axis.x(at_s):.1f}" y="{top + 14}">{clock(at_s)}</text>'
-        )
-    return "".join(marks)
+    return "".join(
+        f'<text class="dim" text-anchor="middle" x="{axis.x(s):.1f}" y="{top + 14}">{clock(s)}</text>'
+        for s in range(first, int(axis.end_s) + 1, step)
+    )
 
 
 def _percent_failed(points: Sequence[tuple[float, int, int]]) -> str:
@@ -131,6 +129,10 @@ def _percent_failed(points: Sequence[tuple[float, int, int]]) -> str:
 
 def _label(text: str, y: float, kind: str = "name", x: float = 4) -> str:
     return f'<text class="{kind}" x="{x}" y="{y}">{escape(text)}</text>'
+
+
+def _swatch(colour: str, x: float, y: float) -> str:
+    return f'<rect fill="{colour}" x="{x}" y="{y}" width="10" height="10" rx="2"/>'
 
 
 def _svg(height: float, body: str) -> str:

@@ -1,0 +1,1 @@
+"""The only room that joins rooms: clock, loop, and the four runs."""
