@@ -26,7 +26,8 @@ class Policy:
     """Bounds and wishes for one service.
 
     `probe_interval_ms` is the time between two looks of one vantage at one provider: the rate that alarm
-    thresholds are calibrated for. `false_alarm_days` is the mean time between false alarms of one
+    thresholds are calibrated for; `probe_deadline_ms` is how long one look may take, in real time whatever the
+    clock. `false_alarm_days` is the mean time between false alarms of one
     (provider, region). `healthy_failure_bp` is the floor of the healthy failure share p0 (decision 0003).
     `slow_ms` is the first-byte time from which a look counts as slow; 0 = latency is not judged.
     """
@@ -34,6 +35,7 @@ class Policy:
     rule: Rule = Rule.PRIORITY
     on_total_loss: OnTotalLoss = OnTotalLoss.ALL
     probe_interval_ms: int = 1_000
+    probe_deadline_ms: int = 5_000
     false_alarm_days: int = 30
     healthy_failure_bp: int = 50
     slow_ms: int = 0

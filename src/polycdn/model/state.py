@@ -58,8 +58,37 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """What bounds the next moves of one region.
+
+    `calm_since_ms` is when the present calm began (0 = there is doubt). `moves` are the moves of the last
+    minute that were wished, not needed: (when, basis points of the region's traffic).
+    """
+
+    region: str
+    calm_since_ms: int = 0
+    moves: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A provider that answered otherwise than its peers for an object, and when that was last seen."""
+
+    provider: str
+    region: str
+    vantage: str
+    path: str
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """Everything that `step` remembers about one service; `service` is None before `Configured`."""
+    """Everything that `step` remembers about one service; `service` is None before `Configured`.
+
+    `moved_ms` is when shares last moved; `healthy_since_ms` since when every provider that carries share has
+    been UP under these shares (0 = not now). `due_ms` is the soonest moment at which the passing of time
+    alone can change steering, `evidence_due_ms` the same for verdicts (0 = never).
+    """
 
     service: Service | None = None
     policy: Policy | None = None
@@ -74,6 +103,11 @@ class State:
     good_plan: Plan | None = None
     moved_ms: int = 0
     now_ms: int = 0
+    paces: tuple[Pace, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+    healthy_since_ms: int = 0
+    due_ms: int = 0
+    evidence_due_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
