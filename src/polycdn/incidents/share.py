@@ -77,18 +77,21 @@ def windows(
     kind: Kind | None = None,
     region: str | None = None,
 ) -> tuple[Window, ...]:
-    """The whole time from the start to `until` as windows of constant effect, in order, without gaps."""
+    """The whole time from the start to `until` as windows of constant effect, in order, without gaps.
+
+    A new window begins where a phase begins or ends and where a flap turns, also if the shares stay the same.
+    """
     end_ms = until_ms(incident, until)
     edges = sorted({0, end_ms, *(edge for edge in _edges(incident.phases) if 0 < edge < end_ms)})
-    found: list[Window] = []
-    for start, end in pairwise(edges):
-        failed_ppm = share_ppm_at(incident, start, kind, region)
-        slow_ppm = slow_ppm_at(incident, start, kind, region)
-        if found and (found[-1].failed_ppm, found[-1].slow_ppm) == (failed_ppm, slow_ppm):
-            found[-1] = replace(found[-1], end_ms=end)
-        else:
-            found.append(Window(start, end, failed_ppm, slow_ppm))
-    return tuple(found)
+    return tuple(
+        Window(
+            start,
+            end,
+            share_ppm_at(incident, start, kind, region),
+            slow_ppm_at(incident, start, kind, region),
+        )
+        for start, end in pairwise(edges)
+    )
 
 
 def expected_failed_bp(

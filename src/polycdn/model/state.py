@@ -15,6 +15,8 @@ class Stream:
 
     `down_mnat` and `up_mnat` hold one CUSUM score per sick alternative (decide/judge.py), in milli-nats:
     towards DOWN, and towards coming back. `seen_ms` is the newest observation folded in, 0 = none.
+    `healthy_bp` is the learned healthy failure share (0 = the policy's floor), from `failures` in `attempts`;
+    `excess_mnat` how far it fails where the origin, looked at from the same place, does not.
     """
 
     provider: str
@@ -28,6 +30,8 @@ class Stream:
     attempts: int = 0
     failures: int = 0
     blame: Blame = Blame.NOBODY
+    healthy_bp: int = 0
+    excess_mnat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Standing:
 
     `hold_until_ms` keeps it out however good it looks; `relapses` doubled the last hold-down;
     `probation_since_ms` is when it was let back in on probation (0 = not on probation), and
-    `probation_bp` the ceiling that it has earned.
+    `probation_bp` the ceiling that it has earned, `clean_since_ms` the start of the step it is earning now.
     """
 
     provider: str
@@ -48,6 +52,7 @@ class Standing:
     down_since_ms: int = 0
     probation_since_ms: int = 0
     probation_bp: int = 10_000
+    clean_since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Wall:
         self._monotonic_ns = monotonic_ns
         return self._told_ns // NS_PER_MS
 
+    def at_wall(self, wall_ms: int) -> int:
+        """The same moment: this clock is the wall's."""
+        return wall_ms
+
     async def sleep_until(self, at_ms: int) -> None:
         """Returns once `now_ms() >= at_ms`."""
         while (wait_ms := at_ms - self.now_ms()) > 0:
@@ -76,7 +80,11 @@ class Script:
 
     def now_ms(self) -> int:
         """Milliseconds of the timeline; before its zero it runs too."""
-        return self.start_ms + (self._wall.now_ms() - self.wall_zero_ms) * self.speed
+        return self.at_wall(self._wall.now_ms())
+
+    def at_wall(self, wall_ms: int) -> int:
+        """The timeline's moment at a moment of the wall, for what a process stamped with the latter."""
+        return self.start_ms + (wall_ms - self.wall_zero_ms) * self.speed
 
     def wall_ms(self, at_ms: int) -> int:
         """The first wall millisecond at which the timeline is at `at_ms` or later."""

@@ -1,0 +1,243 @@
+//! The control socket: one JSON object a line, each answered by one line, in order (docs/engine-protocol.md).
+//!
+//! A thread of its own, so that neither a slow reader nor a slow disk reaches a worker.
+
+use crate::clock;
+use crate::count::{Ring, WorkerCounts};
+use crate::error::{EngineError, Refusal};
+use crate::runtime::{Engine, Listeners, Role, Stage};
+use crate::store::Store;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub const CONTROL_FORMAT: &str = "polycdn/control/1";
+
+/// The longest line read or written, without its end.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Left free in a line for what stands around the rows of `counts`.
+const LINE_BYTES_SPARE: usize = 16 * 1024;
+const CONNECTIONS_MAX: usize = 64;
+/// Seconds end a little before the tick, so that a tick never falls just before the end of one.
+const TICK_DELAY: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
+enum Word {
+    Hello {},
+    Apply { service: String },
+    Good { service: String, generation: u64 },
+    Remove { service: String },
+    Status {},
+    Counts { since_ms: u64 },
+    Drain {},
+}
+
+/// Everything that the control thread owns.
+pub struct Control<R: Role> {
+    engine: Arc<Engine<R>>,
+    store: Store<R>,
+    ring: Ring,
+    counts: Vec<Arc<WorkerCounts>>,
+    listeners: Listeners,
+}
+
+impl<R: Role> Control<R> {
+    pub fn new(
+        engine: Arc<Engine<R>>,
+        store: Store<R>,
+        counts: Vec<Arc<WorkerCounts>>,
+        listeners: Listeners,
+    ) -> Self {
+        Self { engine, store, ring: Ring::default(), counts, listeners }
+    }
+
+    /// Serves the socket, closes the seconds and hears signals until the engine has stopped.
+    pub async fn serve(self, socket: StdUnixListener) -> Result<(), EngineError> {
+        let failed = |error: io::Error| EngineError::system("control socket", error);
+        let listener = UnixListener::from_std(socket).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let engine = Arc::clone(&self.engine);
+        let control = Rc::new(RefCell::new(self));
+        let mut seconds = ticks();
+        let connections = Rc::new(Cell::new(0));
+        loop {
+            tokio::select! {
+                () = engine.reached(Stage::Stopped) => return Ok(()),
+                _ = terminate.recv() => engine.advance(Stage::Draining),
+                _ = interrupt.recv() => engine.advance(Stage::Draining),
+                _ = seconds.tick() => control.borrow_mut().close_second(),
+                accepted = listener.accept() => accept(accepted, &control, &connections).await,
+            }
+        }
+    }
+
+    fn close_second(&mut self) {
+        self.ring.close_second(clock::now_ms(), self.counts.iter().map(|counts| &**counts));
+    }
+
+    /// The answer to one line, without its end.
+    fn answer(&mut self, line: &[u8]) -> String {
+        let word = serde_json::from_slice(line)
+            .map_err(|error| Refusal::never(format!("not a word known here: {error}")));
+        match word.and_then(|word| self.carry_out(word)) {
+            Ok(answer) => answer,
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    fn carry_out(&mut self, word: Word) -> Result<String, Refusal> {
+        match word {
+            Word::Hello {} => accepted(&self.hello()),
+            Word::Apply { service } => {
+                let applied = self.store.apply(&service)?;
+                self.publish();
+                accepted(&applied)
+            }
+            Word::Good { service, generation } => {
+                self.store.good(&service, generation)?;
+                accepted(&json!({}))
+            }
+            Word::Remove { service } => {
+                self.store.remove(&service)?;
+                self.publish();
+                accepted(&json!({}))
+            }
+            Word::Status {} => {
+                let services = self.store.status(clock::now_ms());
+                accepted(&json!({"services": services, "errors": self.store.errors()}))
+            }
+            Word::Counts { since_ms } => {
+                let room = LINE_BYTES_MAX - LINE_BYTES_SPARE;
+                Ok(format!("{{\"ok\":true,{}}}", self.ring.since(since_ms, room)))
+            }
+            Word::Drain {} => {
+                self.engine.advance(Stage::Draining);
+                accepted(&json!({}))
+            }
+        }
+    }
+
+    fn hello(&self) -> serde_json::Value {
+        json!({
+            "format": CONTROL_FORMAT,
+            "engine": self.engine.config.engine,
+            "role": R::WORD,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "listeners": self.listeners,
+        })
+    }
+
+    fn publish(&self) {
+        self.engine.table.store(Arc::new(self.engine.role.table(&self.store.served())));
+    }
+}
+
+fn ticks() -> tokio::time::Interval {
+    let first = tokio::time::Instant::from_std(
+        clock::moment() + clock::until_next_second(clock::now_ms()) + TICK_DELAY,
+    );
+    let mut ticks = tokio::time::interval_at(first, Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks
+}
+
+async fn accept<R: Role>(
+    accepted: io::Result<(UnixStream, tokio::net::unix::SocketAddr)>,
+    control: &Rc<RefCell<Control<R>>>,
+    connections: &Rc<Cell<usize>>,
+) {
+    let Ok((stream, _)) = accepted else {
+        // No file descriptors left: wait for one rather than spin.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        return;
+    };
+    let (control, connections) = (Rc::clone(control), Rc::clone(connections));
+    tokio::task::spawn_local(async move {
+        connections.set(connections.get() + 1);
+        // How a connection ended is the peer's matter; the next one starts afresh.
+        let _ = serve_connection(stream, &control, connections.get() > CONNECTIONS_MAX).await;
+        connections.set(connections.get() - 1);
+    });
+}
+
+async fn serve_connection<R: Role>(
+    stream: UnixStream,
+    control: &Rc<RefCell<Control<R>>>,
+    is_one_too_many: bool,
+) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    if is_one_too_many {
+        let refusal = Refusal::later(format!("more than {CONNECTIONS_MAX} connections"));
+        return write_line(&mut writer, refused(&refusal)).await;
+    }
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        (&mut reader).take(limit).read_until(b'\n', &mut line).await?;
+        match line.pop() {
+            None => return Ok(()),
+            Some(b'\n') => {}
+            Some(_) if line.len() < LINE_BYTES_MAX => return Ok(()),
+            Some(_) => {
+                let refusal = Refusal::never(format!("a line of more than {LINE_BYTES_MAX} bytes"));
+                return write_line(&mut writer, refused(&refusal)).await;
+            }
+        }
+        let answer = control.borrow_mut().answer(&line);
+        write_line(&mut writer, answer).await?;
+    }
+}
+
+async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), mut line: String) -> io::Result<()> {
+    line.push('\n');
+    writer.write_all(line.as_bytes()).await
+}
+
+/// The fields of `answer` with `"ok": true` in front.
+fn accepted(answer: &impl Serialize) -> Result<String, Refusal> {
+    let fields = serde_json::to_string(answer).map_err(|error| Refusal::never(error.to_string()))?;
+    let fields = fields.strip_prefix('{').unwrap_or(&fields);
+    let comma = if fields == "}" { "" } else { "," };
+    Ok(format!("{{\"ok\":true{comma}{fields}"))
+}
+
+fn refused(refusal: &Refusal) -> String {
+    json!({"ok": false, "error": refusal.message, "retry": refusal.is_retryable}).to_string()
+}
+
+/// A listening socket of mode 0600 in the place of whatever lay there. It gets its name only when it has its mode.
+pub fn bind(path: &Path) -> Result<StdUnixListener, EngineError> {
+    let failed = |error: io::Error| EngineError::system(format!("control socket {}", path.display()), error);
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = StdUnixListener::bind(&temporary).map_err(failed)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Takes the socket away after the end; the engine holds its folder's lock until then.
+pub fn unbind(path: &Path) {
+    // It may be gone already: then it is as wanted.
+    let _ = fs::remove_file(path);
+}

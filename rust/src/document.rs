@@ -1,0 +1,317 @@
+//! Settings and plans exactly as `src/polycdn/model/{settings,plan,topology}.py` write them with `model/wire.py`.
+//!
+//! A field that equals its default is left out; an unknown field is refused. A default here must equal the one
+//! there: `tests/engine/test_control.py` compares the two sides.
+
+use crate::error::Refusal;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+pub const PLAN_FORMAT: &str = "polycdn/plan/1";
+pub const SETTINGS_FORMAT: &str = "polycdn/settings/1";
+
+/// The largest file that is read, in bytes; checked before parsing.
+pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The one region of a service that names none (`model/units.py`).
+pub const ANYWHERE: &str = "anywhere";
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    Cdn,
+    Cloud,
+    /// Ourselves: the engine goes to the origin.
+    Edge,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    pub host: String,
+    #[serde(default = "https_port")]
+    pub port: u16,
+    #[serde(default = "yes")]
+    pub tls: bool,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    #[serde(default)]
+    pub ca_file: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    pub status: u16,
+    pub body_bytes: Option<u64>,
+    pub sha256: Option<String>,
+    pub content_type: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub contains: Option<String>,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            body_bytes: None,
+            sha256: None,
+            content_type: None,
+            headers: Vec::new(),
+            contains: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ProbedObject {
+    pub path: String,
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegionDocument {
+    pub name: String,
+    pub prefixes: Vec<String>,
+    pub countries: Vec<String>,
+    pub asns: Vec<i64>,
+    pub demand_rps: i64,
+    pub demand_mbps: i64,
+}
+
+impl Default for RegionDocument {
+    fn default() -> Self {
+        Self {
+            name: ANYWHERE.to_owned(),
+            prefixes: Vec::new(),
+            countries: Vec::new(),
+            asns: Vec::new(),
+            demand_rps: 0,
+            demand_mbps: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamDocument {
+    pub name: String,
+    pub kind: ProviderKind,
+    pub endpoint: Endpoint,
+    #[serde(default)]
+    pub cname: Option<String>,
+    #[serde(default)]
+    pub ipv4: Vec<String>,
+    #[serde(default)]
+    pub ipv6: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct NameServer {
+    pub name: String,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    pub apex: String,
+    pub name_servers: Vec<NameServer>,
+    pub mailbox: String,
+    #[serde(default = "refresh_s")]
+    pub refresh_s: u32,
+    #[serde(default = "retry_s")]
+    pub retry_s: u32,
+    #[serde(default = "expire_s")]
+    pub expire_s: u32,
+    #[serde(default = "negative_ttl_s")]
+    pub negative_ttl_s: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub cert_file: String,
+    pub key_file: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub connect_timeout_ms: u64,
+    pub first_byte_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub client_head_timeout_ms: u64,
+    pub head_bytes_max: u64,
+    pub replay_bytes_max: u64,
+    pub retry_budget_bp: u64,
+    pub retry_floor_rps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 1_000,
+            first_byte_timeout_ms: 5_000,
+            idle_timeout_ms: 30_000,
+            client_head_timeout_ms: 10_000,
+            head_bytes_max: 65_536,
+            replay_bytes_max: 1_048_576,
+            retry_budget_bp: 2_000,
+            retry_floor_rps: 10,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub service: String,
+    pub hostnames: Vec<String>,
+    pub upstreams: Vec<UpstreamDocument>,
+    #[serde(default)]
+    pub origin: Option<Endpoint>,
+    #[serde(default)]
+    pub regions: Vec<RegionDocument>,
+    #[serde(default)]
+    pub objects: Vec<ProbedObject>,
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
+    #[serde(default)]
+    pub zone: Option<Zone>,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default = "settings_format")]
+    pub format: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    pub severity: Severity,
+    pub code: String,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct RegionPlan {
+    pub region: String,
+    pub shares: Vec<(String, u32)>,
+    pub order: Vec<String>,
+    pub ttl_s: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub service: String,
+    pub generation: u64,
+    pub parent: u64,
+    pub made_ms: u64,
+    pub regions: Vec<RegionPlan>,
+    #[serde(default)]
+    pub notes: Vec<Note>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedPlan {
+    pub plan: Plan,
+    pub settings_hash: String,
+    #[serde(default = "plan_format")]
+    pub format: String,
+}
+
+/// The plan in a file's bytes. Refuses more than 16 MiB before it parses, and an unknown format before its fields.
+pub fn parse_plan(bytes: &[u8]) -> Result<PublishedPlan, Refusal> {
+    parse(bytes, PLAN_FORMAT)
+}
+
+/// The settings in a file's bytes; same bounds as `parse_plan`.
+pub fn parse_settings(bytes: &[u8]) -> Result<Settings, Refusal> {
+    parse(bytes, SETTINGS_FORMAT)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8], format: &str) -> Result<T, Refusal> {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(too_large(bytes.len() as u64));
+    }
+    refuse_other_formats(bytes, format)?;
+    serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))
+}
+
+/// The refusal of a file of `found_bytes`.
+pub fn too_large(found_bytes: u64) -> Refusal {
+    Refusal::never(format!("{found_bytes} bytes, limit {FILE_BYTES_MAX} bytes"))
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: Option<String>,
+}
+
+/// Says "unknown format" rather than "unknown field" for what a newer polycdn wrote.
+fn refuse_other_formats(bytes: &[u8], format: &str) -> Result<(), Refusal> {
+    match serde_json::from_slice::<FormatOnly>(bytes) {
+        Ok(FormatOnly { format: Some(found) }) if found != format => {
+            Err(Refusal::never(format!("format {found:?} is not known here; known: {format:?}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes that `model/wire.py` calls canonical: sorted keys, no spaces, UTF-8.
+pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))?;
+    serde_json::to_vec(&value).map_err(|error| Refusal::never(error.to_string()))
+}
+
+/// Hex SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn https_port() -> u16 {
+    443
+}
+fn yes() -> bool {
+    true
+}
+fn refresh_s() -> u32 {
+    3_600
+}
+fn retry_s() -> u32 {
+    600
+}
+fn expire_s() -> u32 {
+    604_800
+}
+fn negative_ttl_s() -> u32 {
+    30
+}
+fn settings_format() -> String {
+    SETTINGS_FORMAT.to_owned()
+}
+fn plan_format() -> String {
+    PLAN_FORMAT.to_owned()
+}

@@ -1,0 +1,169 @@
+//! One upstream of one service, as one worker sees it: its connections, and how it did of late.
+
+use crate::choose::{Budget, Health, Reached};
+use crate::count::Reason;
+use crate::document::Limits;
+use crate::edge::role::Target;
+use crate::edge::tls::reason_of;
+use crate::edge::wire::{Stream, Wire};
+use std::cell::{Cell, RefCell};
+use std::io::{Error, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// Idle connections kept per worker and upstream, and for how long.
+const IDLE_MAX: usize = 128;
+const IDLE_MS_MAX: u64 = 30_000;
+
+/// A request that must not be sent twice takes only a connection that was used so recently.
+const SURELY_ALIVE_MS: u64 = 1_000;
+
+/// How long a resolved name is used; when it cannot be resolved again the last answer stays in use.
+const RESOLVED_MS: u64 = 10_000;
+
+/// Why an attempt failed, and whether the request can have been carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: Reason,
+    pub reached: Reached,
+}
+
+impl Failure {
+    pub const fn sent(reason: Reason) -> Self {
+        Self { reason, reached: Reached::Sent }
+    }
+
+    const fn before(reason: Reason) -> Self {
+        Self { reason, reached: Reached::NoConnection }
+    }
+}
+
+struct Idle {
+    wire: Wire,
+    since_ms: u64,
+}
+
+pub struct Destination {
+    target: Target,
+    pub health: RefCell<Health>,
+    pub budget: RefCell<Budget>,
+    idle: RefCell<Vec<Idle>>,
+    resolved: RefCell<(Vec<IpAddr>, u64)>,
+    /// Which of several addresses is tried first: the one that worked last.
+    first_address: Cell<usize>,
+}
+
+impl Destination {
+    pub fn new(target: &Target) -> Self {
+        let tls = target.tls.as_ref().map(super::tls::UpstreamTls::for_worker);
+        Self {
+            target: Target { tls, ..target.clone() },
+            health: RefCell::default(),
+            budget: RefCell::default(),
+            idle: RefCell::default(),
+            resolved: RefCell::default(),
+            first_address: Cell::new(0),
+        }
+    }
+
+    /// A kept connection that is still open; the one used last, so that the others can be let go.
+    pub fn take_idle(&self, now_ms: u64, is_repeatable: bool) -> Option<Wire> {
+        let age_ms_max = if is_repeatable { IDLE_MS_MAX } else { SURELY_ALIVE_MS };
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            if now_ms.saturating_sub(idle.since_ms) > age_ms_max {
+                // Older ones lie below.
+                self.idle.borrow_mut().clear();
+                return None;
+            }
+            if idle.wire.is_quiet() {
+                return Some(idle.wire);
+            }
+        }
+    }
+
+    pub fn keep(&self, wire: Wire, now_ms: u64) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX && wire.with_unread(|unread| unread.is_empty()) {
+            idle.push(Idle { wire, since_ms: now_ms });
+        }
+    }
+
+    /// Drops connections that were idle for too long.
+    pub fn forget_old(&self, now_ms: u64) {
+        self.idle.borrow_mut().retain(|idle| now_ms.saturating_sub(idle.since_ms) <= IDLE_MS_MAX);
+    }
+
+    /// A new connection, with TLS agreed if the endpoint has it.
+    pub async fn connect(&self, limits: &Limits, now_ms: u64) -> Result<Wire, Failure> {
+        let limit = Duration::from_millis(limits.connect_timeout_ms);
+        match timeout(limit, self.connect_and_agree(limit, now_ms)).await {
+            Ok(result) => result.map_err(Failure::before),
+            Err(_) => Err(Failure::before(Reason::Timeout)),
+        }
+    }
+
+    async fn connect_and_agree(&self, limit: Duration, now_ms: u64) -> Result<Wire, Reason> {
+        let stream = self.connect_tcp(limit, now_ms).await?;
+        let Some(tls) = &self.target.tls else { return Ok(Wire::new(Stream::Plain(stream))) };
+        let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
+        let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| reason_of(&error))?;
+        Ok(Wire::new(Stream::Client(Box::new(stream))))
+    }
+
+    /// Tries the addresses in turn; each has its part of the time, so that one that is silent does not use it all.
+    async fn connect_tcp(&self, limit: Duration, now_ms: u64) -> Result<TcpStream, Reason> {
+        let addresses = self.addresses(now_ms).await?;
+        let part = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let first = self.first_address.get();
+        let mut reason = Reason::DnsEmpty;
+        for turn in 0..addresses.len() {
+            let place = (first + turn) % addresses.len();
+            let connect = TcpStream::connect(SocketAddr::new(addresses[place], self.target.port));
+            match timeout(part, connect).await {
+                Ok(Ok(stream)) => {
+                    self.first_address.set(place);
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => reason = connect_reason(&error),
+                Err(_) => reason = Reason::Timeout,
+            }
+        }
+        Err(reason)
+    }
+
+    async fn addresses(&self, now_ms: u64) -> Result<Vec<IpAddr>, Reason> {
+        if !self.target.addresses.is_empty() {
+            return Ok(self.target.addresses.to_vec());
+        }
+        if let Ok(address) = self.target.host.trim_matches(['[', ']']).parse() {
+            return Ok(vec![address]);
+        }
+        let (kept, until_ms) = self.resolved.borrow().clone();
+        if now_ms < until_ms {
+            return Ok(kept);
+        }
+        match tokio::net::lookup_host((&*self.target.host, self.target.port)).await {
+            Ok(found) => {
+                let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+                *self.resolved.borrow_mut() = (found.clone(), now_ms.saturating_add(RESOLVED_MS));
+                if found.is_empty() { Err(Reason::DnsEmpty) } else { Ok(found) }
+            }
+            Err(_) if !kept.is_empty() => Ok(kept),
+            Err(_) => Err(Reason::DnsServfail),
+        }
+    }
+}
+
+fn connect_reason(error: &Error) -> Reason {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Reason::Refused,
+        ErrorKind::ConnectionReset => Reason::Reset,
+        ErrorKind::TimedOut => Reason::Timeout,
+        _ => Reason::Unreachable,
+    }
+}

@@ -1,0 +1,382 @@
+//! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
+
+use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::body::{BodyError, H1Body, Source};
+use crate::edge::forward::{Incoming, forward};
+use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
+use crate::edge::h2;
+use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
+use crate::edge::message::{Field, RequestHead, phrase, value_of};
+use crate::edge::wire::Wire;
+use crate::edge::worker::Edge;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::io::{IoSlice, Result};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a connection may be idle between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long a client may take nothing of an answer, where no service's limits apply.
+const WRITE_IDLE: Duration = Duration::from_secs(30);
+
+/// A tunnel in which nothing moves for so long is closed.
+const TUNNEL_IDLE: Duration = Duration::from_secs(3_600);
+
+/// What is read of a body that nobody wanted, to keep the connection; a longer one ends it.
+const UNWANTED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a client may send ahead while it waits for an answer.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// What comes next on a connection.
+enum Next {
+    Head(Bytes),
+    Http2,
+    Refused(Refused),
+    Over,
+}
+
+/// What of a request shapes its answer on the wire.
+struct Shape {
+    is_head: bool,
+    version: u8,
+    /// The connection goes on afterwards.
+    is_persistent: bool,
+    idle: Duration,
+}
+
+struct Connection {
+    edge: Rc<Edge>,
+    wire: Rc<Wire>,
+    client: IpAddr,
+    scheme: &'static str,
+}
+
+/// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
+pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme };
+    let mut is_first = true;
+    loop {
+        let next = connection.next(is_first).await;
+        is_first = false;
+        match next {
+            Next::Over => return,
+            Next::Http2 => {
+                let Connection { edge, wire, client, scheme } = connection;
+                let Ok(wire) = Rc::try_unwrap(wire) else { return };
+                return h2::serve_begun(edge, wire, client, scheme).await;
+            }
+            Next::Refused(refused) => return connection.refuse(refused).await,
+            Next::Head(head) => {
+                if !connection.request(&head).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// The next head. The time for it begins with its first byte; before the first request, with the connection.
+    async fn next(&self, is_first: bool) -> Next {
+        let (patience, bytes_max) = self.edge.client_limits();
+        if !is_first && !self.has_more().await {
+            return Next::Over;
+        }
+        match timeout(patience, self.head(bytes_max, is_first)).await {
+            Ok(next) => next,
+            Err(_) if self.wire.with_unread(|unread| unread.is_empty()) => Next::Over,
+            Err(_) => Next::Refused(Refused { status: 408, why: "the head took too long" }),
+        }
+    }
+
+    /// Waits for the first byte of another request; false if none comes, or the worker is to finish.
+    async fn has_more(&self) -> bool {
+        if self.wire.with_unread(|unread| !unread.is_empty()) {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            filled = self.wire.fill() => matches!(filled, Ok(1..)),
+            () = self.edge.drained() => false,
+            () = tokio::time::sleep(KEEP_ALIVE) => false,
+        }
+    }
+
+    async fn head(&self, bytes_max: usize, is_first: bool) -> Next {
+        let mut scan = HeadScan::default();
+        loop {
+            let found = self.wire.with_unread(|unread| {
+                skip_empty_lines(unread);
+                if is_first && unread.starts_with(HTTP2_PREFACE) {
+                    return Some(Next::Http2);
+                }
+                match scan.end(unread) {
+                    Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
+                    Ok(Some(end)) if end <= bytes_max => Some(Next::Head(unread.split_to(end).freeze())),
+                    Ok(None) if unread.len() <= bytes_max => None,
+                    Ok(_) => Some(Next::Refused(TOO_LARGE)),
+                }
+            });
+            if let Some(next) = found {
+                return next;
+            }
+            if !matches!(self.wire.fill().await, Ok(1..)) {
+                return Next::Over;
+            }
+        }
+    }
+
+    /// Answers one request; whether another may follow.
+    async fn request(&self, bytes: &Bytes) -> bool {
+        let head = match parse_request(bytes) {
+            Ok(head) => head,
+            Err(refused) => {
+                self.refuse(refused).await;
+                return false;
+            }
+        };
+        let limits = self.edge.site(&head.authority).map(|site| site.service.settings.limits.clone());
+        if limits.as_ref().is_some_and(|limits| bytes.len() as u64 > limits.head_bytes_max) {
+            self.refuse(TOO_LARGE).await;
+            return false;
+        }
+        let shape = Shape {
+            is_head: head.is_head(),
+            version: head.version,
+            is_persistent: head.is_persistent,
+            idle: limits.map_or(WRITE_IDLE, |limits| Duration::from_millis(limits.idle_timeout_ms)),
+        };
+        self.answer(head, shape).await
+    }
+
+    async fn answer(&self, head: RequestHead, mut shape: Shape) -> bool {
+        let decoder = Rc::new(RefCell::new(Decoder::new(head.framing)));
+        let owes_continue = Rc::new(Cell::new(head.expects_continue));
+        let has_body = head.framing != Framing::None;
+        let body = || H1Body::new(Rc::clone(&self.wire), Rc::clone(&decoder), Rc::clone(&owes_continue));
+        let source = has_body.then(|| Source::H1(body()));
+        let incoming = Incoming { head, source, client: self.client, scheme: self.scheme };
+        let forwarded = tokio::select! {
+            biased;
+            forwarded = forward(&self.edge, incoming) => forwarded,
+            () = self.left(), if !has_body => return false,
+        };
+        let answer = match forwarded {
+            Ok(answer) => answer,
+            Err(BodyError::Gone) => return false,
+            Err(BodyError::Stalled) => {
+                self.refuse(Refused { status: 408, why: "the body took too long" }).await;
+                return false;
+            }
+            Err(BodyError::Broken(why)) => {
+                self.refuse(Refused { status: 400, why }).await;
+                return false;
+            }
+        };
+        // A client that still waits to be told to go on may send its body, or the next request: nobody can know.
+        let is_body_settled = decoder.borrow().is_done() || !owes_continue.replace(false);
+        shape.is_persistent &= is_body_settled && !self.edge.is_draining();
+        if !self.send(answer, &shape).await || !shape.is_persistent {
+            return false;
+        }
+        self.skip_rest(&decoder).await
+    }
+
+    /// Returns when the client is surely gone. One that only says that it sends no more may still want its answer.
+    async fn left(&self) {
+        while self.wire.with_unread(|unread| unread.len()) < AHEAD_BYTES_MAX {
+            match self.wire.fill().await {
+                Err(_) => return,
+                Ok(0) => break,
+                Ok(_) => {}
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Reads over what is left of a body that nobody wanted; false if it is too much.
+    async fn skip_rest(&self, decoder: &RefCell<Decoder>) -> bool {
+        let skip = async {
+            let mut skipped = 0;
+            while skipped <= UNWANTED_BYTES_MAX {
+                match self.wire.with_unread(|unread| decoder.borrow_mut().decode(unread)) {
+                    Ok(Step::End) => return true,
+                    Ok(Step::Chunk(piece)) => skipped += piece.len(),
+                    Ok(Step::NeedMore) if matches!(self.wire.fill().await, Ok(1..)) => {}
+                    _ => return false,
+                }
+            }
+            false
+        };
+        if decoder.borrow().is_done() {
+            return true;
+        }
+        let is_clean = timeout(Duration::from_secs(1), skip).await.unwrap_or(false);
+        if !is_clean {
+            self.wire.close_gently().await;
+        }
+        is_clean
+    }
+
+    /// A refusal is the last answer of a connection: what follows in it could be anything.
+    async fn refuse(&self, refused: Refused) {
+        let shape = Shape { is_head: false, version: 1, is_persistent: false, idle: WRITE_IDLE };
+        self.send(Answer::own(refused.status, refused.why), &shape).await;
+    }
+
+    /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
+    async fn send(&self, answer: Answer, shape: &Shape) -> bool {
+        let (framing, is_persistent) = framing_of(&answer, shape);
+        let head = head_bytes(&answer, shape, framing, is_persistent, &self.edge.date());
+        let is_whole = match answer.body {
+            Body::None => self.write(&[&head], shape.idle).await.is_ok(),
+            Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
+            Body::Full(bytes) => self.write(&[&head, &bytes], shape.idle).await.is_ok(),
+            Body::Relay(relay) => self.relay(*relay, &head, framing, shape.idle).await,
+            Body::Tunnel(upstream, _) => {
+                if self.write(&[&head], shape.idle).await.is_ok() {
+                    self.tunnel(&upstream).await;
+                }
+                return false;
+            }
+        };
+        if is_whole && !is_persistent {
+            self.wire.close_gently().await;
+        }
+        is_whole && is_persistent
+    }
+
+    /// Passes a body on as it comes. A body that breaks off ends the connection, so that it cannot look whole.
+    async fn relay(&self, mut relay: Relay, head: &[u8], framing: Framing, idle: Duration) -> bool {
+        let mut head = head;
+        loop {
+            // The head waits for a piece that is here already, and for no other.
+            let piece = tokio::select! {
+                biased;
+                piece = relay.next() => piece,
+                () = std::future::ready(()), if !head.is_empty() => {
+                    if self.write(&[head], idle).await.is_err() {
+                        return false;
+                    }
+                    head = &[];
+                    continue;
+                }
+            };
+            let written = match &piece {
+                Ok(Some(piece)) => self.write_piece(head, piece, framing, idle).await,
+                Ok(None) if framing == Framing::Chunked => self.write(&[head, b"0\r\n\r\n"], idle).await,
+                Ok(None) => self.write(&[head], idle).await,
+                Err(_) => {
+                    if framing == Framing::UntilClose {
+                        self.wire.reset_when_dropped();
+                    }
+                    return false;
+                }
+            };
+            head = &[];
+            if written.is_err() {
+                return false;
+            }
+            if relay.is_over() && framing != Framing::Chunked {
+                relay.finish();
+                return true;
+            }
+            if matches!(piece, Ok(None)) {
+                return true;
+            }
+        }
+    }
+
+    async fn write_piece(&self, head: &[u8], piece: &[u8], framing: Framing, idle: Duration) -> Result<()> {
+        if framing != Framing::Chunked {
+            return self.write(&[head, piece], idle).await;
+        }
+        let (size, length) = chunk_head(piece.len());
+        self.write(&[head, &size[..length], piece, b"\r\n"], idle).await
+    }
+
+    /// Writes all parts; an error too if the client takes nothing for as long as `idle`.
+    async fn write(&self, parts: &[&[u8]], idle: Duration) -> Result<()> {
+        let mut slices = [IoSlice::new(&[]); 4];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        timeout(idle, self.wire.write_all(&mut slices)).await?
+    }
+
+    /// Bytes both ways until either side ends or nothing moves.
+    async fn tunnel(&self, upstream: &Wire) {
+        tokio::select! {
+            () = pass_on(&self.wire, upstream) => {}
+            () = pass_on(upstream, &self.wire) => {}
+        }
+        let _ = timeout(Duration::from_secs(1), async {
+            let _ = self.wire.shutdown().await;
+            let _ = upstream.shutdown().await;
+        })
+        .await;
+    }
+}
+
+const TOO_LARGE: Refused = Refused { status: 431, why: "the head is too large" };
+
+async fn pass_on(from: &Wire, to: &Wire) {
+    loop {
+        let bytes = from.with_unread(|unread| unread.split().freeze());
+        if !bytes.is_empty() {
+            match timeout(TUNNEL_IDLE, to.write_all(&mut [IoSlice::new(&bytes)])).await {
+                Ok(Ok(())) => {}
+                _ => return,
+            }
+        }
+        if !matches!(timeout(TUNNEL_IDLE, from.fill()).await, Ok(Ok(1..))) {
+            return;
+        }
+    }
+}
+
+/// How the answer's end is told to this client, and whether the connection outlives it.
+fn framing_of(answer: &Answer, shape: &Shape) -> (Framing, bool) {
+    match (&answer.body, answer.length) {
+        (Body::None | Body::Full(_) | Body::Tunnel(..), _) => (Framing::None, shape.is_persistent),
+        (Body::Relay(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
+        (Body::Relay(_), None) if shape.version >= 1 => (Framing::Chunked, shape.is_persistent),
+        (Body::Relay(_), None) => (Framing::UntilClose, false),
+    }
+}
+
+fn head_bytes(answer: &Answer, shape: &Shape, framing: Framing, is_persistent: bool, date: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    let status = answer.status;
+    put(&[b"HTTP/1.1 ", status.to_string().as_bytes(), b" ", phrase(status).as_bytes(), b"\r\n"]);
+    let put_field =
+        |put: &mut dyn FnMut(&[&[u8]]), field: &Field| put(&[&field.name, b": ", &field.value, b"\r\n"]);
+    answer.fields.iter().for_each(|field| put_field(&mut put, field));
+    if value_of(&answer.fields, "date").is_none() && status >= 200 {
+        put(&[b"date: ", date, b"\r\n"]);
+    }
+    if let Body::Tunnel(_, protocol) = &answer.body {
+        put(&[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n\r\n"]);
+        return bytes;
+    }
+    match answer.length {
+        Some(length) if status != 204 => put(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]),
+        _ if framing == Framing::Chunked => put(&[b"transfer-encoding: chunked\r\n"]),
+        _ => {}
+    }
+    match (is_persistent, shape.version) {
+        (false, _) => put(&[b"connection: close\r\n"]),
+        (true, 0) => put(&[b"connection: keep-alive\r\n"]),
+        _ => {}
+    }
+    put(&[b"\r\n"]);
+    bytes
+}

@@ -1,0 +1,326 @@
+//! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
+
+use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::body::{BodyError, Source};
+use crate::edge::forward::{Incoming, forward};
+use crate::edge::framing::Framing;
+use crate::edge::message::{Field, RequestHead, is_authority};
+use crate::edge::wire::{Stream, Wire};
+use crate::edge::worker::Edge;
+use bytes::{Buf, Bytes, BytesMut};
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{IoSlice, Result};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+/// What a client may have open at once on one connection, and send ahead on it.
+const STREAMS_MAX: u32 = 256;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What waits for the client's window, per stream.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// How long a connection may be without a stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long a client may grant no window for an answer.
+const WRITE_IDLE: Duration = Duration::from_secs(30);
+
+/// A connection of which some was read already.
+struct Rewound {
+    first: BytesMut,
+    stream: Stream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        if this.first.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        let bytes = this.first.len().min(buf.remaining());
+        buf.put_slice(&this.first[..bytes]);
+        this.first.advance(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Serves a connection on which HTTP/2 was agreed by TLS.
+pub async fn serve(edge: Rc<Edge>, stream: Stream, client: IpAddr, scheme: &'static str) {
+    run(edge, Rewound { first: BytesMut::new(), stream }, client, scheme).await;
+}
+
+/// Serves a connection whose beginning was read already.
+pub async fn serve_begun(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
+    let (stream, first) = wire.into_parts();
+    run(edge, Rewound { first, stream }, client, scheme).await;
+}
+
+async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) {
+    let (patience, head_bytes_max) = edge.client_limits();
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    let Ok(Ok(mut connection)) = timeout(patience, builder.handshake::<_, Bytes>(io)).await else { return };
+    let open = Rc::new(Cell::new(0_usize));
+    let mut is_ending = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = connection.accept() => accepted,
+            () = edge.drained(), if !is_ending => {
+                is_ending = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = tokio::time::sleep(KEEP_ALIVE), if !is_ending => {
+                if open.get() == 0 {
+                    is_ending = true;
+                    connection.graceful_shutdown();
+                }
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { return };
+        open.set(open.get() + 1);
+        let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
+        tokio::task::spawn_local(async move {
+            exchange(&edge, request, respond, client, scheme).await;
+            open.set(open.get().saturating_sub(1));
+        });
+    }
+}
+
+async fn exchange(
+    edge: &Rc<Edge>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    client: IpAddr,
+    scheme: &'static str,
+) {
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == http::Method::HEAD;
+    let head = match request_head(&parts, body.is_end_stream()) {
+        Ok(head) => head,
+        Err(why) => return send(edge, &mut respond, Answer::own(400, why), is_head).await,
+    };
+    let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
+    let incoming = Incoming { head, source, client, scheme };
+    let forwarded = tokio::select! {
+        biased;
+        forwarded = forward(edge, incoming) => forwarded,
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    match forwarded {
+        Ok(answer) => send(edge, &mut respond, answer, is_head).await,
+        Err(BodyError::Gone) => respond.send_reset(Reason::CANCEL),
+        Err(BodyError::Stalled) => {
+            send(edge, &mut respond, Answer::own(408, "the body took too long"), is_head).await
+        }
+        Err(BodyError::Broken(why)) => send(edge, &mut respond, Answer::own(400, why), is_head).await,
+    }
+}
+
+/// The same request as HTTP/1 would have it. The `h2` crate has refused connection fields and a body that is not as long
+/// as it says.
+fn request_head(parts: &Parts, has_ended: bool) -> std::result::Result<RequestHead, &'static str> {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let is_target = target.starts_with('/') || target == "*" && parts.method == http::Method::OPTIONS;
+    if !is_target || !target.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        return Err("the path is not one");
+    }
+    Ok(RequestHead {
+        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+        target: Bytes::copy_from_slice(target.as_bytes()),
+        authority: authority(parts)?,
+        fields: fields(parts),
+        framing: framing(parts, has_ended)?,
+        version: 2,
+        is_persistent: true,
+        expects_continue: false,
+        upgrade: None,
+    })
+}
+
+/// `:authority`, or Host; both must say the same (RFC 9113 §8.3.1).
+fn authority(parts: &Parts) -> std::result::Result<Bytes, &'static str> {
+    let mut hosts = parts.headers.get_all("host").iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let authority = match (named, host.map(HeaderValue::as_bytes), second) {
+        (_, _, Some(_)) => return Err("more than one Host"),
+        (Some(named), Some(host), _) if !named.eq_ignore_ascii_case(host) => {
+            return Err("Host is not :authority");
+        }
+        (Some(named), _, _) => named,
+        (None, Some(host), _) => host,
+        (None, None, _) => return Err("no :authority"),
+    };
+    if is_authority(authority) {
+        Ok(Bytes::copy_from_slice(authority))
+    } else {
+        Err(":authority is not a host")
+    }
+}
+
+/// All fields but those of the connection; several Cookie fields become one (RFC 9113 §8.2.3).
+fn fields(parts: &Parts) -> Vec<Field> {
+    let mut cookies: Vec<&[u8]> = Vec::new();
+    let mut fields = Vec::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        match name.as_str() {
+            "host" | "te" | "content-length" | "expect" | "trailer" | "connection" | "transfer-encoding"
+            | "upgrade" => {}
+            "cookie" => cookies.push(value.as_bytes()),
+            name => fields.push(Field {
+                name: Bytes::copy_from_slice(name.as_bytes()),
+                value: Bytes::copy_from_slice(value.as_bytes()),
+            }),
+        }
+    }
+    if !cookies.is_empty() {
+        fields.push(Field::new("cookie", cookies.join(&b"; "[..])));
+    }
+    fields
+}
+
+fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'static str> {
+    let mut lengths = parts.headers.get_all("content-length").iter();
+    let (Some(length), None) = (lengths.next(), lengths.next()) else {
+        let is_absent = parts.headers.get("content-length").is_none();
+        let method = parts.method.as_str();
+        return match (is_absent, has_ended, method) {
+            (false, _, _) => Err("more than one Content-Length"),
+            (_, true, "POST" | "PUT" | "PATCH") => Ok(Framing::Length(0)),
+            (_, true, _) => Ok(Framing::None),
+            _ => Ok(Framing::Chunked),
+        };
+    };
+    let is_number =
+        length.len() <= 19 && !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    let number = length.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| is_number);
+    match number {
+        Some(bytes) if bytes == 0 || !has_ended => Ok(Framing::Length(bytes)),
+        Some(_) => Err("the body is shorter than its length"),
+        None => Err("Content-Length is not a number"),
+    }
+}
+
+async fn send(edge: &Edge, respond: &mut SendResponse<Bytes>, answer: Answer, is_head: bool) {
+    let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_));
+    let Some(response) = response_head(&answer, edge.date()) else {
+        return respond.send_reset(Reason::INTERNAL_ERROR);
+    };
+    let Ok(mut stream) = respond.send_response(response, !has_body) else { return };
+    match answer.body {
+        Body::Full(bytes) if has_body => {
+            let _ = send_piece(&mut stream, bytes, true).await;
+        }
+        Body::Relay(relay) if has_body => relay_body(&mut stream, *relay).await,
+        _ => {}
+    }
+}
+
+fn response_head(answer: &Answer, date: Bytes) -> Option<Response<()>> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(answer.status).ok()?;
+    let fields = response.headers_mut();
+    for field in &answer.fields {
+        let name = HeaderName::from_bytes(&field.name).ok()?;
+        fields.append(name, HeaderValue::from_maybe_shared(field.value.clone()).ok()?);
+    }
+    if let Some(length) = answer.length.filter(|_| answer.status != 204) {
+        fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if !fields.contains_key(http::header::DATE) {
+        fields.insert(http::header::DATE, HeaderValue::from_maybe_shared(date).ok()?);
+    }
+    Some(response)
+}
+
+/// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
+async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Relay) {
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = relay.next() => piece,
+            _ = poll_fn(|cx| stream.poll_reset(cx)) => return,
+        };
+        match piece {
+            Ok(Some(piece)) => {
+                if !send_piece(stream, piece, false).await {
+                    return;
+                }
+            }
+            Ok(None) => {
+                let _ = stream.send_data(Bytes::new(), true);
+                return;
+            }
+            Err(_) => return stream.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// Sends as the client's window allows; false if the client wants no more, or grants nothing for too long.
+async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
+    while !piece.is_empty() {
+        stream.reserve_capacity(piece.len());
+        let granted = match timeout(WRITE_IDLE, poll_fn(|cx| stream.poll_capacity(cx))).await {
+            Ok(Some(Ok(granted))) => granted.min(piece.len()),
+            Ok(_) => return false,
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                return false;
+            }
+        };
+        let part = piece.split_to(granted);
+        if stream.send_data(part, is_last && piece.is_empty()).is_err() {
+            return false;
+        }
+    }
+    true
+}

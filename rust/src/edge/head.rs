@@ -1,0 +1,282 @@
+//! Heads of HTTP/1 messages, read strictly (RFC 9112). Pure.
+//!
+//! Whatever two parsers could read in two ways is refused: that is how requests are smuggled.
+
+use crate::edge::framing::{Broken, Framing};
+use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
+use bytes::{Buf, Bytes, BytesMut};
+use std::mem::MaybeUninit;
+
+/// Most field lines of one head.
+const FIELDS_MAX: usize = 128;
+
+/// Why a request is refused: the status, and a sentence for the one who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub status: u16,
+    pub why: &'static str,
+}
+
+const fn bad(why: &'static str) -> Refused {
+    Refused { status: 400, why }
+}
+
+/// Fields that concern one connection only (RFC 9110 §7.6.1), or that the edge answers for itself.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "content-length",
+];
+
+/// Finds the end of a head that arrives in pieces, looking at every byte once.
+#[derive(Debug, Default)]
+pub struct HeadScan {
+    scanned: usize,
+    line_start: usize,
+}
+
+impl HeadScan {
+    /// The length of the head in `unread` with its empty line; None if the end has not come yet.
+    pub fn end(&mut self, unread: &[u8]) -> Result<Option<usize>, Broken> {
+        while let Some(offset) = unread.get(self.scanned..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+            let at = self.scanned + offset;
+            if at == 0 || unread[at - 1] != b'\r' {
+                return Err(Broken("bare LF"));
+            }
+            let is_empty_line = at - 1 == self.line_start;
+            self.scanned = at + 1;
+            self.line_start = at + 1;
+            if is_empty_line {
+                return Ok(Some(at + 1));
+            }
+        }
+        self.scanned = unread.len();
+        Ok(None)
+    }
+}
+
+/// Drops empty lines before a request (RFC 9112 §2.2).
+pub fn skip_empty_lines(unread: &mut BytesMut) {
+    while unread.starts_with(b"\r\n") {
+        unread.advance(2);
+    }
+}
+
+/// The request of a whole head.
+pub fn parse_request(head: &Bytes) -> Result<RequestHead, Refused> {
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut slots) {
+        Ok(httparse::Status::Complete(bytes)) if bytes == head.len() => {}
+        Ok(_) => return Err(bad("the head does not end where it should")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refused { status: 431, why: "too many fields" }),
+        Err(httparse::Error::Version) => return Err(Refused { status: 505, why: "HTTP/1.0 and 1.1 only" }),
+        Err(_) => return Err(bad("malformed head")),
+    }
+    let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
+    let minor = parsed.version.unwrap_or(0);
+    let marks = Marks::read(parsed.headers).map_err(|broken| bad(broken.0))?;
+    let (authority, target) = route(head, method, target, parsed.headers)?;
+    let framing = request_framing(&marks, minor)?;
+    let expects_continue = expectation(parsed.headers, minor)?;
+    Ok(RequestHead {
+        method: head.slice_ref(method.as_bytes()),
+        target,
+        authority,
+        fields: end_to_end(head, parsed.headers, &marks, &["host", "expect"]),
+        framing,
+        version: minor,
+        is_persistent: marks.is_persistent(minor),
+        expects_continue,
+        upgrade: if minor == 1 { marks.upgrade(head) } else { None },
+    })
+}
+
+/// The answer of a whole head, to a request of that method.
+pub fn parse_answer(head: &Bytes, method: &[u8]) -> Result<AnswerHead, Broken> {
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
+        Ok(httparse::Status::Complete(bytes)) if bytes == head.len() => {}
+        _ => return Err(Broken("malformed head")),
+    }
+    let (status, minor) = (parsed.code.unwrap_or(0), parsed.version.unwrap_or(0));
+    if !(100..=599).contains(&status) {
+        return Err(Broken("status is not 100 to 599"));
+    }
+    let marks = Marks::read(parsed.headers)?;
+    if marks.length.is_some() && marks.is_chunked {
+        return Err(Broken("both Content-Length and Transfer-Encoding"));
+    }
+    let framing = match (status, marks.is_chunked, marks.length) {
+        (100..=199 | 204 | 304, _, _) => Framing::None,
+        _ if method == b"HEAD" => Framing::None,
+        (_, true, _) => Framing::Chunked,
+        (_, _, Some(bytes)) => Framing::Length(bytes),
+        _ => Framing::UntilClose,
+    };
+    Ok(AnswerHead {
+        status,
+        fields: end_to_end(head, parsed.headers, &marks, &[]),
+        framing,
+        length: marks.length,
+        is_persistent: marks.is_persistent(minor) && framing != Framing::UntilClose,
+        upgrade: marks.upgrade(head),
+    })
+}
+
+/// What the connection's own fields say.
+struct Marks<'h> {
+    length: Option<u64>,
+    is_chunked: bool,
+    nominated: Vec<&'h [u8]>,
+    upgrade: Option<&'h [u8]>,
+}
+
+impl<'h> Marks<'h> {
+    fn read(fields: &[httparse::Header<'h>]) -> Result<Self, Broken> {
+        let mut marks = Self { length: None, is_chunked: false, nominated: Vec::new(), upgrade: None };
+        for field in fields {
+            match field.name.len() {
+                14 if field.name.eq_ignore_ascii_case("content-length") => marks.add_length(field.value)?,
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    marks.add_encoding(field.value)?
+                }
+                10 if field.name.eq_ignore_ascii_case("connection") => {
+                    let tokens = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                    marks.nominated.extend(tokens.filter(|token| !token.is_empty()));
+                }
+                7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                    marks.upgrade = Some(field.value.trim_ascii())
+                }
+                _ => {}
+            }
+        }
+        Ok(marks)
+    }
+
+    fn add_length(&mut self, value: &[u8]) -> Result<(), Broken> {
+        let value = value.trim_ascii();
+        if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Broken("Content-Length is not a number"));
+        }
+        let bytes = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        if self.length.is_some_and(|before| before != bytes) {
+            return Err(Broken("two different Content-Length"));
+        }
+        self.length = Some(bytes);
+        Ok(())
+    }
+
+    fn add_encoding(&mut self, value: &[u8]) -> Result<(), Broken> {
+        if self.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Broken("Transfer-Encoding other than chunked"));
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+
+    fn names(&self, token: &str) -> bool {
+        self.nominated.iter().any(|name| name.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    fn is_persistent(&self, minor: u8) -> bool {
+        if minor == 0 { self.names("keep-alive") && !self.names("close") } else { !self.names("close") }
+    }
+
+    /// HTTP/2 is never changed to this way (RFC 9113 §3.1): an upstream that did would see past the edge's rules.
+    fn upgrade(&self, head: &Bytes) -> Option<Bytes> {
+        let protocols = self.upgrade.filter(|protocols| self.names("upgrade") && !protocols.is_empty())?;
+        let is_http = |name: &[u8]| {
+            let name = name.trim_ascii().to_ascii_lowercase();
+            name.starts_with(b"h2") || name.starts_with(b"http")
+        };
+        let offers_http = protocols.split(|byte| *byte == b',').any(is_http);
+        (!offers_http).then(|| head.slice_ref(protocols))
+    }
+}
+
+fn end_to_end(head: &Bytes, fields: &[httparse::Header], marks: &Marks, without: &[&str]) -> Vec<Field> {
+    let is_dropped = |name: &str| {
+        HOP_BY_HOP.iter().chain(without).any(|hop| hop.eq_ignore_ascii_case(name)) || marks.names(name)
+    };
+    let kept = fields.iter().filter(|field| !is_dropped(field.name));
+    kept.map(|field| Field {
+        name: head.slice_ref(field.name.as_bytes()),
+        value: head.slice_ref(field.value),
+    })
+    .collect()
+}
+
+fn request_framing(marks: &Marks, minor: u8) -> Result<Framing, Refused> {
+    match (marks.is_chunked, marks.length) {
+        (true, Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
+        (true, None) if minor == 0 => Err(bad("Transfer-Encoding in HTTP/1.0")),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(bytes)) => Ok(Framing::Length(bytes)),
+        (false, None) => Ok(Framing::None),
+    }
+}
+
+/// Authority and target (RFC 9112 §3.2): an absolute target's own authority wins over Host.
+fn route(
+    head: &Bytes,
+    method: &str,
+    target: &str,
+    fields: &[httparse::Header],
+) -> Result<(Bytes, Bytes), Refused> {
+    let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.value.trim_ascii(),
+        (None, _) => return Err(bad("no Host")),
+        (Some(_), Some(_)) => return Err(bad("more than one Host")),
+    };
+    if method == "CONNECT" {
+        return Err(Refused { status: 501, why: "CONNECT is not served" });
+    }
+    if !is_authority(host) {
+        return Err(bad("Host is not a host with an optional port"));
+    }
+    if !target.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'#') {
+        return Err(bad("the target has bytes that must be encoded"));
+    }
+    if target.starts_with('/') || target == "*" && method == "OPTIONS" {
+        return Ok((head.slice_ref(host), head.slice_ref(target.as_bytes())));
+    }
+    absolute(head, target).ok_or(bad("the target is neither a path nor an http URL"))
+}
+
+fn absolute(head: &Bytes, target: &str) -> Option<(Bytes, Bytes)> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !is_authority(authority.as_bytes()) {
+        return None;
+    }
+    let path = match path.as_bytes().first() {
+        Some(b'/') => head.slice_ref(path.as_bytes()),
+        Some(_) => Bytes::from(format!("/{path}")),
+        None => Bytes::from_static(b"/"),
+    };
+    Some((head.slice_ref(authority.as_bytes()), path))
+}
+
+fn expectation(fields: &[httparse::Header], minor: u8) -> Result<bool, Refused> {
+    let Some(expect) = fields.iter().find(|field| field.name.eq_ignore_ascii_case("expect")) else {
+        return Ok(false);
+    };
+    if expect.value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
+        Ok(minor == 1)
+    } else {
+        Err(Refused { status: 417, why: "only 100-continue can be expected" })
+    }
+}

@@ -1,0 +1,283 @@
+//! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
+//! the table, which is swapped whole.
+
+use crate::choose::{Allowance, Budget};
+use crate::clock;
+use crate::count::WorkerCounts;
+use crate::document::Limits;
+use crate::edge::destination::Destination;
+use crate::edge::role::{EdgeRole, Prepared};
+use crate::edge::wire::{Stream, Wire};
+use crate::edge::{h1, h2, tls};
+use crate::error::EngineError;
+use crate::runtime::{Engine, Worker};
+use crate::table::{Service, Snapshot};
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// How long a drain waits for what is under way; less than the runtime's own limit.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Pause when the system has no connection to give (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often idle connections to upstreams are looked through.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// One service in one worker.
+pub struct Site {
+    pub service: Arc<Service>,
+    pub prepared: Arc<Prepared>,
+    /// One per upstream of the service, in its order.
+    pub destinations: Box<[Rc<Destination>]>,
+    /// Extra attempts of the service as a whole: what a fault behind all providers gets.
+    pub budget: RefCell<Budget>,
+    pub allowance: Allowance,
+}
+
+/// What the worker made of the table that it last saw.
+struct View {
+    snapshot: Arc<Snapshot<Prepared>>,
+    sites: FxHashMap<*const Service, Rc<Site>>,
+    limits: Limits,
+}
+
+pub struct Edge {
+    engine: Arc<Engine<EdgeRole>>,
+    pub counts: Arc<WorkerCounts>,
+    index: usize,
+    view: RefCell<View>,
+    began: (Instant, u64),
+    /// The Date field of a second, and that second.
+    date: RefCell<(u64, Bytes)>,
+    is_draining: Cell<bool>,
+    drain: Notify,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+impl Edge {
+    fn new(worker: &Worker<EdgeRole>) -> Self {
+        let snapshot = worker.engine.table.load_full();
+        let edge = Self {
+            engine: Arc::clone(&worker.engine),
+            counts: Arc::clone(&worker.counts),
+            index: worker.index,
+            view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
+            began: (clock::moment(), clock::now_ms()),
+            date: RefCell::default(),
+            is_draining: Cell::new(false),
+            drain: Notify::new(),
+            open: Cell::new(0),
+            closed: Notify::new(),
+        };
+        edge.see_anew();
+        edge
+    }
+
+    /// Milliseconds UTC by the monotonic clock since the worker began: no memory shared with other workers.
+    pub fn now_ms(&self) -> u64 {
+        let since = clock::moment().saturating_duration_since(self.began.0);
+        self.began.1.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The Date field's value (RFC 9110 §6.6.1), made once a second.
+    pub fn date(&self) -> Bytes {
+        let second = self.now_ms() / 1_000;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second)).into());
+        }
+        date.1.clone()
+    }
+
+    /// The service of a Host, as the newest table has it.
+    pub fn site(&self, authority: &[u8]) -> Option<Rc<Site>> {
+        self.look();
+        let view = self.view.borrow();
+        let served = view.snapshot.host(authority)?;
+        view.sites.get(&Arc::as_ptr(&served.service)).map(Rc::clone)
+    }
+
+    /// The widest limits of all services: what holds while the service of a connection is not known yet.
+    pub fn client_limits(&self) -> (Duration, usize) {
+        self.look();
+        let view = self.view.borrow();
+        let bytes_max = usize::try_from(view.limits.head_bytes_max).unwrap_or(usize::MAX);
+        (Duration::from_millis(view.limits.client_head_timeout_ms), bytes_max)
+    }
+
+    fn look(&self) {
+        if !std::ptr::eq(&**self.engine.table.load(), &*self.view.borrow().snapshot) {
+            self.see_anew();
+        }
+    }
+
+    /// Takes the newest table over; services whose settings did not change keep their connections and memory.
+    fn see_anew(&self) {
+        let snapshot = self.engine.table.load_full();
+        let mut view = self.view.borrow_mut();
+        let mut sites = FxHashMap::default();
+        for served in &snapshot.served {
+            let old = view.sites.values().find(|old| is_same(&old.service, &served.service));
+            let site = self.site_of(&served.service, &served.prepared, old.map(|old| &**old));
+            sites.insert(Arc::as_ptr(&served.service), Rc::new(site));
+        }
+        let all = snapshot.served.iter().map(|served| &served.service.settings.limits);
+        *view = View { limits: widest(all), sites, snapshot };
+    }
+
+    fn site_of(&self, service: &Arc<Service>, prepared: &Arc<Prepared>, old: Option<&Site>) -> Site {
+        let limits = &service.settings.limits;
+        let workers = self.engine.config.workers;
+        Site {
+            service: Arc::clone(service),
+            prepared: Arc::clone(prepared),
+            destinations: match old {
+                Some(old) => old.destinations.clone(),
+                None => prepared.targets.iter().map(|target| Rc::new(Destination::new(target))).collect(),
+            },
+            budget: RefCell::new(old.map_or_else(Budget::default, |old| old.budget.borrow().clone())),
+            allowance: Allowance::of_worker(
+                limits.retry_budget_bp,
+                limits.retry_floor_rps,
+                self.index,
+                workers,
+            ),
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Returns once the worker is to finish.
+    pub async fn drained(&self) {
+        while !self.is_draining.get() {
+            self.drain.notified().await;
+        }
+    }
+
+    fn begin_drain(&self) {
+        self.is_draining.set(true);
+        self.drain.notify_waiters();
+    }
+
+    async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    async fn tidy(self: Rc<Self>) {
+        loop {
+            sleep(TIDY).await;
+            self.look();
+            let now_ms = self.now_ms();
+            for site in self.view.borrow().sites.values() {
+                site.destinations.iter().for_each(|destination| destination.forget_old(now_ms));
+            }
+        }
+    }
+}
+
+fn is_same(old: &Service, new: &Service) -> bool {
+    old.name == new.name && old.settings_hash == new.settings_hash
+}
+
+fn widest<'a>(all: impl Iterator<Item = &'a Limits>) -> Limits {
+    let wider = |one: Limits, other: &Limits| Limits {
+        client_head_timeout_ms: one.client_head_timeout_ms.max(other.client_head_timeout_ms),
+        head_bytes_max: one.head_bytes_max.max(other.head_bytes_max),
+        ..one
+    };
+    let mut all = all;
+    all.next().cloned().map_or_else(Limits::default, |first| all.fold(first, wider))
+}
+
+/// Counts an open connection for as long as it lives.
+struct Open(Rc<Edge>);
+
+impl Open {
+    fn new(edge: &Rc<Edge>) -> Self {
+        edge.open.set(edge.open.get() + 1);
+        Self(Rc::clone(edge))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.closed.notify_waiters();
+    }
+}
+
+/// Serves until the engine drains and all that was under way is finished.
+pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
+    let edge = Rc::new(Edge::new(&worker));
+    let acceptor = tls::server_config(Arc::clone(&worker.engine))
+        .map_err(|error| EngineError::system("setting up TLS", error))
+        .map(TlsAcceptor::from)?;
+    let mut accepting = Vec::new();
+    let sockets = std::mem::take(&mut worker.sockets);
+    let plain = sockets.http.into_iter().map(|listener| (listener, None));
+    let secure = sockets.https.into_iter().map(|listener| (listener, Some(acceptor.clone())));
+    for (listener, acceptor) in plain.chain(secure) {
+        let listener =
+            TcpListener::from_std(listener).map_err(|error| EngineError::system("listening", error))?;
+        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&edge), listener, acceptor)));
+    }
+    let tidying = tokio::task::spawn_local(Rc::clone(&edge).tidy());
+    worker.draining().await;
+    edge.begin_drain();
+    for task in accepting {
+        let _ = task.await;
+    }
+    let _ = timeout(DRAIN, edge.all_closed()).await;
+    tidying.abort();
+    Ok(())
+}
+
+async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
+    loop {
+        // Whoever connected before the drain is still served: what waits in the listener's queue comes first.
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = edge.drained() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                tokio::task::spawn_local(serve(Rc::clone(&edge), stream, client, acceptor.clone()));
+            }
+            Err(_) if edge.is_draining() => return,
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
+    let _open = Open::new(&edge);
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;
+    };
+    let (patience, _) = edge.client_limits();
+    let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = Stream::Server(Box::new(stream));
+    if is_http2 {
+        h2::serve(edge, stream, client.ip(), "https").await;
+    } else {
+        h1::serve(edge, Wire::new(stream), client.ip(), "https").await;
+    }
+}

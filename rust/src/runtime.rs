@@ -1,0 +1,387 @@
+//! An engine from start to drain: config, sockets, workers, signals.
+//!
+//! One thread per worker with a single-threaded runtime of its own, one thread for control (socket, clock tick,
+//! signals). A worker shares nothing that is written while it serves, but its own counters.
+
+use crate::control;
+use crate::count::WorkerCounts;
+use crate::error::{EngineError, Refusal};
+use crate::store::Store;
+use crate::table::{Served, Service, check_path_name};
+use arc_swap::ArcSwap;
+use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub const CONFIG_FORMAT: &str = "polycdn/engine/1";
+
+/// How long a drain may take before the process ends anyway.
+const DRAIN_S_MAX: u64 = 30;
+
+const WORKERS_MAX: usize = 256;
+const BACKLOG: i32 = 4_096;
+/// Room for about 20 000 small queries while a worker is busy with a burst.
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+const PORT_TRIES: usize = 20;
+
+/// What distinguishes an edge from a nameserver.
+pub trait Role: Send + Sync + Sized + 'static {
+    /// `edge` or `dns`, as `hello` tells it.
+    const WORD: &'static str;
+    /// What the role needs of one service beyond its table (certificates, precompiled answers).
+    type Prepared: Send + Sync + 'static;
+    /// What a worker looks up in, made of all services at once.
+    type Table: Send + Sync + 'static;
+
+    /// Refuses a service that this role could not serve; may read the files that the settings name.
+    fn prepare(&self, service: &Arc<Service>) -> Result<Self::Prepared, Refusal>;
+
+    /// The table of exactly these services, sorted by name.
+    fn table(&self, served: &[Served<Self::Prepared>]) -> Self::Table;
+
+    /// Serves on the worker's sockets until `Worker::draining` and all that was under way is finished.
+    fn work(worker: Worker<Self>) -> impl Future<Output = Result<(), EngineError>>;
+}
+
+/// Start config, as `docs/engine-protocol.md` has it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    pub format: String,
+    pub engine: String,
+    pub state_dir: PathBuf,
+    pub socket: PathBuf,
+    #[serde(default = "one")]
+    pub workers: usize,
+    #[serde(default)]
+    pub http: Vec<SocketAddr>,
+    #[serde(default)]
+    pub https: Vec<SocketAddr>,
+    #[serde(default)]
+    pub dns: Vec<SocketAddr>,
+    #[serde(default)]
+    pub prefer_good: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// What all threads of an engine share.
+pub struct Engine<R: Role> {
+    pub role: Arc<R>,
+    pub config: EngineConfig,
+    pub table: ArcSwap<R::Table>,
+    stage: watch::Sender<Stage>,
+}
+
+/// The life of an engine; it only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Serving,
+    Draining,
+    Stopped,
+}
+
+impl<R: Role> Engine<R> {
+    /// Goes on to a later stage; an earlier one changes nothing.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|current| {
+            let is_later = stage > *current;
+            *current = stage.max(*current);
+            is_later
+        });
+    }
+
+    /// Returns once this stage, or a later one, is reached.
+    pub async fn reached(&self, stage: Stage) {
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = self.stage.subscribe().wait_for(|current| *current >= stage).await;
+    }
+}
+
+/// Sockets of one worker, not blocking, each to be given to the worker's runtime.
+#[derive(Default)]
+pub struct Sockets {
+    pub http: Vec<TcpListener>,
+    pub https: Vec<TcpListener>,
+    pub dns_udp: Vec<UdpSocket>,
+    pub dns_tcp: Vec<TcpListener>,
+}
+
+/// One worker's own things; a role's `work` gets it.
+pub struct Worker<R: Role> {
+    pub index: usize,
+    pub engine: Arc<Engine<R>>,
+    pub counts: Arc<WorkerCounts>,
+    pub sockets: Sockets,
+}
+
+impl<R: Role> Worker<R> {
+    /// Returns once the engine is to accept nothing new.
+    pub async fn draining(&self) {
+        self.engine.reached(Stage::Draining).await;
+    }
+}
+
+/// Addresses as really bound: `http`, `https`, `dns`; a kind without any is left out.
+pub type Listeners = BTreeMap<&'static str, Vec<String>>;
+
+/// Runs an engine until it is told to drain, and returns the exit code.
+pub fn run<R: Role>(role: R, config: &[u8]) -> Result<i32, EngineError> {
+    let config = parse_config(config, R::WORD)?;
+    let folder = config.state_dir.join("engines").join(&config.engine);
+    fs::create_dir_all(&folder).map_err(|error| EngineError::system(folder.display(), error))?;
+    let lock = lock_folder(&folder)?;
+    let role = Arc::new(role);
+    let mut store = Store::new(folder, Arc::clone(&role));
+    store.load_all(config.prefer_good);
+    let (sockets, listeners) = bind_all(&config)?;
+    let engine = Arc::new(Engine {
+        table: ArcSwap::from_pointee(role.table(&store.served())),
+        role,
+        stage: watch::Sender::new(Stage::Serving),
+        config,
+    });
+    let result = run_threads(&engine, store, sockets, listeners);
+    drop(lock);
+    result
+}
+
+fn run_threads<R: Role>(
+    engine: &Arc<Engine<R>>,
+    store: Store<R>,
+    sockets: Vec<Sockets>,
+    listeners: Listeners,
+) -> Result<i32, EngineError> {
+    let counts: Vec<Arc<WorkerCounts>> = sockets.iter().map(|_| Arc::default()).collect();
+    let socket = control::bind(&engine.config.socket)?;
+    let (done, endings) = mpsc::channel();
+    for (index, (sockets, counts)) in sockets.into_iter().zip(&counts).enumerate() {
+        let worker = Worker { index, engine: Arc::clone(engine), counts: Arc::clone(counts), sockets };
+        spawn(format!("worker-{index}"), Ending::Worker, &done, move || R::work(worker))?;
+    }
+    let control = control::Control::new(Arc::clone(engine), store, counts.clone(), listeners);
+    spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket))?;
+    drop(done);
+    let result = wait_for_the_end(engine, &endings, counts.len());
+    control::unbind(&engine.config.socket);
+    result.map(|()| 0)
+}
+
+/// Which kind of thread ended, and how.
+enum Ending {
+    Worker(Result<(), EngineError>),
+    Control(Result<(), EngineError>),
+}
+
+/// A thread with a runtime of its own; a panic inside becomes an error like any other.
+fn spawn<F, W>(
+    name: String,
+    ending: fn(Result<(), EngineError>) -> Ending,
+    done: &mpsc::Sender<Ending>,
+    work: W,
+) -> Result<(), EngineError>
+where
+    F: Future<Output = Result<(), EngineError>>,
+    W: FnOnce() -> F + Send + 'static,
+{
+    let done = done.clone();
+    let thread_name = name.clone();
+    let body = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| block_on(work)));
+        let result =
+            result.unwrap_or_else(|panic| Err(EngineError::Bug(format!("{name}: {}", panic_text(&*panic)))));
+        // Nobody listens any more when the drain took too long.
+        let _ = done.send(ending(result));
+    };
+    let spawned = thread::Builder::new().name(format!("polycdn-{thread_name}")).spawn(body);
+    spawned.map(|_| ()).map_err(|error| EngineError::system("starting a thread", error))
+}
+
+fn block_on<F, W>(work: W) -> Result<(), EngineError>
+where
+    F: Future<Output = Result<(), EngineError>>,
+    W: FnOnce() -> F,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| EngineError::system("starting a runtime", error))?;
+    tokio::task::LocalSet::new().block_on(&runtime, work())
+}
+
+/// The text of a panic, for a report.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked")
+}
+
+/// Waits until all workers and the control thread ended. The first error drains the rest and is what comes back.
+fn wait_for_the_end<R: Role>(
+    engine: &Engine<R>,
+    endings: &mpsc::Receiver<Ending>,
+    workers: usize,
+) -> Result<(), EngineError> {
+    let mut first_error = None;
+    let mut working = workers;
+    let mut is_draining = false;
+    loop {
+        let ending = match is_draining {
+            false => endings.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            true => endings.recv_timeout(Duration::from_secs(DRAIN_S_MAX)),
+        };
+        // The first thread to end means a drain; from then on the rest has a deadline.
+        is_draining = true;
+        engine.advance(Stage::Draining);
+        let result = match ending {
+            Ok(Ending::Worker(result)) => {
+                working -= 1;
+                result
+            }
+            Ok(Ending::Control(result)) => result,
+            Err(_) => break,
+        };
+        first_error = first_error.or(result.err());
+        if working == 0 {
+            engine.advance(Stage::Stopped);
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+fn parse_config(bytes: &[u8], role: &str) -> Result<EngineConfig, EngineError> {
+    let config: EngineConfig =
+        serde_json::from_slice(bytes).map_err(|error| EngineError::Config(error.to_string()))?;
+    let wrong = |text: String| Err(EngineError::Config(text));
+    if config.format != CONFIG_FORMAT {
+        return wrong(format!("format {:?} is not known here; known: {CONFIG_FORMAT:?}", config.format));
+    }
+    check_path_name("engine", &config.engine).map_err(|error| EngineError::Config(error.message))?;
+    if !(1..=WORKERS_MAX).contains(&config.workers) {
+        return wrong(format!("workers: {}; allowed: 1 to {WORKERS_MAX}", config.workers));
+    }
+    let (web, dns) = (config.http.len() + config.https.len(), config.dns.len());
+    let (wanted, unwanted, names) = match role {
+        "dns" => (dns, web, ("dns", "http and https")),
+        _ => (web, dns, ("http or https", "dns")),
+    };
+    if wanted == 0 {
+        return wrong(format!("{role}: no address to listen on; name one in {}", names.0));
+    }
+    if unwanted != 0 {
+        return wrong(format!("{role}: this engine does not listen on {}", names.1));
+    }
+    Ok(config)
+}
+
+/// Keeps a second engine of the same name away; the kernel lets go of it however this process ends.
+fn lock_folder(folder: &Path) -> Result<File, EngineError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(|error| EngineError::system(path.display(), error))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| EngineError::System(format!("another engine runs on {}", folder.display())))?;
+    Ok(file)
+}
+
+/// The sockets of every worker. With several workers each has its own of every address (SO_REUSEPORT).
+fn bind_all(config: &EngineConfig) -> Result<(Vec<Sockets>, Listeners), EngineError> {
+    let mut all: Vec<Sockets> = (0..config.workers).map(|_| Sockets::default()).collect();
+    let mut listeners = Listeners::new();
+    for (kind, addresses) in [("http", &config.http), ("https", &config.https)] {
+        for address in addresses {
+            let mut bound = *address;
+            for sockets in &mut all {
+                let listener = bind_tcp(bound, config.workers > 1)?;
+                bound = listener.local_addr().map_err(|error| EngineError::system(address, error))?;
+                let list = if kind == "http" { &mut sockets.http } else { &mut sockets.https };
+                list.push(listener);
+            }
+            listeners.entry(kind).or_default().push(bound.to_string());
+        }
+    }
+    for address in &config.dns {
+        let bound = bind_dns(*address, &mut all)?;
+        listeners.entry("dns").or_default().push(bound.to_string());
+    }
+    Ok((all, listeners))
+}
+
+/// UDP and TCP on one port for every worker; a free port for one may be taken for the other, hence the tries.
+fn bind_dns(address: SocketAddr, all: &mut [Sockets]) -> Result<SocketAddr, EngineError> {
+    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        match try_bind_dns(address, all.len()) {
+            Ok((bound, pairs)) => {
+                for (sockets, (udp, tcp)) in all.iter_mut().zip(pairs) {
+                    sockets.dns_udp.push(udp);
+                    sockets.dns_tcp.push(tcp);
+                }
+                return Ok(bound);
+            }
+            Err(error) if tries <= 1 => return Err(error),
+            Err(_) => tries -= 1,
+        }
+    }
+}
+
+type DnsPair = (UdpSocket, TcpListener);
+
+fn try_bind_dns(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<DnsPair>), EngineError> {
+    let mut bound = address;
+    let mut pairs = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let udp = bind_udp(bound, workers > 1)?;
+        bound = udp.local_addr().map_err(|error| EngineError::system(address, error))?;
+        pairs.push((udp, bind_tcp(bound, workers > 1)?));
+    }
+    Ok((bound, pairs))
+}
+
+fn bind_tcp(address: SocketAddr, is_shared: bool) -> Result<TcpListener, EngineError> {
+    let bind = || -> std::io::Result<TcpListener> {
+        let socket = new_socket(address, Type::STREAM, Protocol::TCP, is_shared)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (TCP)"), error))
+}
+
+fn bind_udp(address: SocketAddr, is_shared: bool) -> Result<UdpSocket, EngineError> {
+    let bind = || -> std::io::Result<UdpSocket> {
+        let socket = new_socket(address, Type::DGRAM, Protocol::UDP, is_shared)?;
+        // The system may grant less; then a burst loses more, and clients ask again.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (UDP)"), error))
+}
+
+fn new_socket(
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    is_shared: bool,
+) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    Ok(socket)
+}

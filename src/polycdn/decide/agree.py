@@ -1,0 +1,184 @@
+"""What the vantages say together: their evidence added up, with the most extreme of them left out.
+
+A sum without its f largest terms is never larger than the sum of the honest ones when f lie, whatever they say:
+so a liar moves nobody, not even together with others' bad luck (decision 0004). Nobody has to be waited for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from polycdn.decide.calibrate import Limits, limits
+from polycdn.decide.layout import Layout, Seat, kept_of, left_out_of
+from polycdn.decide.likelihood import NOTHING_MNAT, TOTAL
+from polycdn.model.state import Stream
+from polycdn.model.units import FULL_BP
+from polycdn.model.verdict import Blame
+
+HINT_MAX_MNAT: Final = 6_000
+"""What one vantage can add to a hint: about two failures, so that a liar cannot hold a provider in its place for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the vantages say together of one provider in one region.
+
+    `progress_bp` is the evidence as a share of its limit, 10 000 = alarm, and goes on growing beyond. `way` is the sick
+    alternative that leads. `hint_bp` is the same with nobody left out and nobody very loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh.
+    """
+
+    fresh: int
+    kept: int
+    limits: Limits
+    progress_bp: int = 0
+    hint_bp: int = 0
+    way: int = 0
+    evidence_mnat: int = 0
+    total_mnat: int = 0
+    up_mnat: int = 0
+    slow_mnat: int = 0
+    excess_mnat: int = 0
+    latency_ms: int = 0
+    left_out: tuple[str, ...] = ()
+    minority: tuple[str, ...] = ()
+    blame: Blame = Blame.NOBODY
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether enough vantages have fresh evidence for any verdict."""
+        return self.kept > 0
+
+    @property
+    def is_alarmed(self) -> bool:
+        return self.progress_bp >= FULL_BP
+
+
+def kept_among(fresh: int, known: int) -> int:
+    """How many of the fresh vantages are added up; 0 when too few are fresh to outvote a liar among all known.
+
+    One vantage alone decides; of two both are needed, and one decides while the other is silent. From three on, as many
+    must be fresh as there may be liars, and one more.
+    """
+    if fresh == 0:
+        return 0
+    everyone = max(fresh, known)
+    if everyone < 3:
+        return kept_of(fresh)
+    return max(0, fresh - left_out_of(everyone))
+
+
+def agree(layout: Layout, seat: Seat, streams: Sequence[Stream]) -> Opinion:
+    """The opinion of these fresh streams of one seat. Their order does not matter."""
+    fresh = len(streams)
+    kept = kept_among(fresh, seat.known)
+    healthy = {stream.healthy_bp for stream in streams}
+    if healthy <= {0}:
+        marks = _limits(layout, layout.levels_bp[0], max(1, kept), kept < fresh)
+    else:
+        levels = sorted(level or layout.levels_bp[0] for level in healthy)
+        marks = _highest([_limits(layout, level, max(1, kept), kept < fresh) for level in levels])
+    latency_ms = _middle_latency_ms(streams)
+    if not kept:
+        return Opinion(fresh, 0, marks, latency_ms=latency_ms)
+    ups = [stream.up_mnat[0] for stream in streams if stream.up_mnat]
+    up = _sum_of_lowest(ups, kept) if len(ups) == fresh else 0
+    slow = _sum_of_lowest([stream.slow_mnat for stream in streams], kept)
+    if all(stream.down_mnat == NOTHING_MNAT for stream in streams):
+        return Opinion(fresh, kept, marks, up_mnat=up, slow_mnat=slow, latency_ms=latency_ms)
+    return _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+
+
+def _doubtful(
+    layout: Layout, streams: Sequence[Stream], kept: int, marks: Limits, up: int, slow: int, latency_ms: int
+) -> Opinion:
+    sums = [
+        _sum_of_lowest(list(scores), kept) for scores in zip(*(s.down_mnat for s in streams), strict=True)
+    ]
+    progress = [total * FULL_BP // limit for total, limit in zip(sums, marks.down, strict=True)]
+    way = max(range(len(progress)), key=progress.__getitem__)
+    if not progress[way]:
+        loudest = [max(scores) for scores in zip(*(s.down_mnat for s in streams), strict=True)]
+        way = max(range(len(loudest)), key=lambda at: loudest[at] * FULL_BP // marks.down[at])
+    ranked = sorted(streams, key=lambda stream: (-stream.down_mnat[way], stream.vantage))
+    left_out = sorted(stream.vantage for stream in ranked[: len(streams) - kept] if stream.down_mnat[way])
+    return Opinion(
+        fresh=len(streams),
+        kept=kept,
+        limits=marks,
+        progress_bp=progress[way],
+        hint_bp=_hint_bp(streams, marks),
+        way=way,
+        evidence_mnat=sums[way],
+        total_mnat=sums[TOTAL],
+        up_mnat=up,
+        slow_mnat=slow,
+        excess_mnat=_sum_of_lowest([stream.excess_mnat for stream in streams], kept),
+        latency_ms=latency_ms,
+        left_out=tuple(left_out),
+        minority=() if progress[way] >= FULL_BP else _alarmed_alone(layout, streams),
+        blame=_common_blame(ranked[len(streams) - kept :]),
+    )
+
+
+def _hint_bp(streams: Sequence[Stream], marks: Limits) -> int:
+    """Progress of everybody's evidence, nobody's counted beyond HINT_MAX_MNAT: for holding back, never for moving."""
+    return max(
+        sum(min(stream.down_mnat[way], HINT_MAX_MNAT) for stream in streams) * FULL_BP // limit
+        for way, limit in enumerate(marks.down)
+    )
+
+
+def _sum_of_lowest(scores: list[int], kept: int) -> int:
+    """The sum without the largest ones; on the way to DOWN the most alarming, on the way back the most reassuring."""
+    out = len(scores) - kept
+    if out == 0:
+        return sum(scores)
+    if out == 1:
+        return sum(scores) - max(scores)
+    return sum(sorted(scores)[:kept])
+
+
+def _alarmed_alone(layout: Layout, streams: Sequence[Stream]) -> tuple[str, ...]:
+    """Vantages whose own evidence would be an alarm if they were alone, by name."""
+    alone = []
+    for stream in streams:
+        if stream.down_mnat == NOTHING_MNAT:
+            continue
+        marks = _limits(layout, stream.healthy_bp or layout.levels_bp[0], 1, False)
+        if any(score >= limit for score, limit in zip(stream.down_mnat, marks.down, strict=True)):
+            alone.append(stream.vantage)
+    return tuple(sorted(alone))
+
+
+def _common_blame(streams: Sequence[Stream]) -> Blame:
+    """DNS when every stream that counts and failed did so before any provider was asked."""
+    blames = [stream.blame for stream in streams if stream.blame is not Blame.NOBODY]
+    if not blames:
+        return Blame.NOBODY
+    return Blame.DNS if all(blame is Blame.DNS for blame in blames) else Blame.PROVIDER
+
+
+def _middle_latency_ms(streams: Sequence[Stream]) -> int:
+    """The lower median of the vantages' smoothed first-byte times; 0 if none is known."""
+    known = sorted(stream.latency_ms for stream in streams if stream.latency_ms)
+    return known[(len(known) - 1) // 2] if known else 0
+
+
+def _limits(layout: Layout, healthy_bp: int, kept: int, is_robust: bool) -> Limits:
+    return limits(healthy_bp, kept, is_robust, layout.rounds)
+
+
+@cache
+def _highest_of(marks: tuple[Limits, ...]) -> Limits:
+    return Limits(
+        down=tuple(max(limit) for limit in zip(*(mark.down for mark in marks), strict=True)),
+        up=max(mark.up for mark in marks),
+        slow=max(mark.slow for mark in marks),
+        excess=max(mark.excess for mark in marks),
+    )
+
+
+def _highest(marks: list[Limits]) -> Limits:
+    """Vantages that learned different healthy shares: the strictest threshold of any of these shares."""
+    return _highest_of(tuple(marks))
