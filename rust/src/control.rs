@@ -224,7 +224,8 @@ fn refused(refusal: &Refusal) -> String {
 /// A listening socket of mode 0600 in the place of whatever lay there. It gets its name only when it has its mode.
 pub fn bind(path: &Path) -> Result<StdUnixListener, EngineError> {
     let failed = |error: io::Error| EngineError::system(format!("control socket {}", path.display()), error);
-    let temporary = path.with_extension("new");
+    // Short, since the whole path of a socket has at most 107 bytes.
+    let temporary = path.with_file_name(format!(".{}", std::process::id()));
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

@@ -105,6 +105,10 @@ def test_every_mistake_is_told_at_once_with_its_line():
         (OWN.replace("[[phase]]", 'resolved = "2025-12-31T00:00:00Z"\n[[phase]]'), "moments out of order"),
         (OWN + "reach_bp = 10001\n", "reach_bp = 10001"),
         (OWN + "share = nan\n", "not TOML"),
+        (
+            OWN.replace('"timeout"', '"flap"').replace("= 600", "= 100000") + "period_s = 2\n",
+            "a flap of 50000 periods",
+        ),
         (OWN.replace("0.28", "nan"), "share = nan"),
         ("id = [", "not TOML"),
     ],

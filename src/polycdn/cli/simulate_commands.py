@@ -15,6 +15,7 @@ from polycdn.errors import ConfigError, Fault
 from polycdn.incidents import Incident, Until
 
 ALL = "all"
+PIPE_COLUMNS = 140
 USERS_MAX = 10_000_000_000
 UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000}
 INTERVAL_MS_MIN, INTERVAL_MS_MAX = 1_000, 3_600_000
@@ -67,7 +68,7 @@ def simulate(
         is_one = incident != ALL and len(plots) == 1
         print(json.dumps(shown["incidents"][0] if is_one else shown))
     else:
-        Console().print(losses_table(shown["incidents"]))
+        console().print(losses_table(shown["incidents"]))
     return 0
 
 
@@ -110,6 +111,11 @@ def _services(config: Path | None, service: str | None, hit: str | None) -> tupl
     return chosen
 
 
+def console() -> Console:
+    """Where tables go; a pipe has no width of its own, and gets one in which they fit."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
 def losses_table(shown: list[dict[str, Any]]) -> Table:
     """User-minutes lost by client, a row an incident and service."""
     table = Table(
@@ -117,10 +123,11 @@ def losses_table(shown: list[dict[str, Any]]) -> Table:
     )
     clients = [entry["client"] for entry in shown[0]["clients"]]
     for name in ("incident", *clients, "plan changes", "false moves", "detected"):
-        table.add_column(name, justify="left" if name == "incident" else "right")
+        is_name = name == "incident"
+        table.add_column(name, justify="left" if is_name else "right", no_wrap=is_name)
     for one in shown:
         losses = {
-            entry["client"]: f"{entry['user_minutes_lost']:,} ({entry['availability_bp'] / 100:.2f} %)"
+            entry["client"]: f"{short(entry['user_minutes_lost'])} ({entry['availability_bp'] / 100:.2f} %)"
             for entry in one["clients"]
         }
         detected = "-" if one["detect_ms"] is None else f"{one['detect_ms'] // 1000:,} s"
@@ -137,6 +144,13 @@ def losses_table(shown: list[dict[str, Any]]) -> Table:
     return table
 
 
+def short(count: int) -> str:
+    """A count in at most six characters: 950, 9,500, 730 k, 109.1 M."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1_000:.0f} k" if count < 1_000_000 else f"{count / 1_000_000:,.1f} M"
+
+
 def list_incidents(
     incident: Annotated[str | None, typer.Argument(help="Show one in full: an id or a TOML file.")] = None,
     as_json: AsJson = False,
@@ -147,9 +161,9 @@ def list_incidents(
         shown = [incident_json(one, is_whole=incident is not None) for one in told]
         print(json.dumps(shown[0] if incident else {"incidents": shown}, ensure_ascii=False))
     elif incident:
-        _print_whole(Console(), told[0])
+        _print_whole(console(), told[0])
     else:
-        Console().print(incidents_table(told))
+        console().print(incidents_table(told))
     return 0
 
 
@@ -203,7 +217,7 @@ def incidents_table(told: list[Incident]) -> Table:
     table = Table(title="outages", title_justify="left")
     for name in ("id", "kinds", "what happened", "mitigated after", "failed until then"):
         is_number = name in ("mitigated after", "failed until then")
-        table.add_column(name, justify="right" if is_number else "left")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=name == "id")
     for one in told:
         table.add_row(
             one.id,
@@ -226,7 +240,7 @@ def _print_whole(console: Console, one: Incident) -> None:
             f"{phase.end_ms // 1000:,} s",
             phase.fault.value,
             f"{phase.share_ppm / 10_000:.1f} %" + (" (estimate)" if phase.estimated else ""),
-            f"{phase.reach_bp / 100:.0f} %" + (" (estimate)" if phase.reach_estimated else ""),
+            f"{phase.reach_bp / 100:g} %" + (" (estimate)" if phase.reach_estimated else ""),
             phase.note,
         )
     console.print(table)

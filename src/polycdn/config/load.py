@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polycdn.config.environ import apply_environment, expand_variables
 from polycdn.config.loaded import Loaded
-from polycdn.config.read import Tree, find, read_tree
+from polycdn.config.read import Tree, find, read_tree, search
 from polycdn.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ def _reading_order(fault: Fault) -> tuple[bool, str, int]:
     """Files in the order of their names, from top to bottom; the environment last."""
     name, _, line = fault.place.rpartition(":")
     return fault.place.startswith("$"), name or fault.place, int(line) if line.isdecimal() else 0
+
+
+def load_if_any(
+    path: str | None = None, env: Mapping[str, str] | None = None, folder: str | None = None
+) -> Loaded | None:
+    """As `load`, but None when no config is named and none is found."""
+    here = Path(folder) if folder is not None else Path.cwd()
+    if path is None and search(os.environ if env is None else env, here) is None:
+        return None
+    return load(path, env, folder)
 
 
 def _check(tree: Tree, faults: list[Fault]) -> "Root | None":

@@ -61,27 +61,31 @@ class Tree:
 
 def find(path: str | None, env: Mapping[str, str], folder: Path) -> Path:
     """The main config file: named, or the first of the search path. Raises ConfigError when there is none."""
-    if path is not None:
-        return Path(path)
+    found = Path(path) if path is not None else search(env, folder)
+    if found is None:
+        places = ", ".join(map(str, _homes(env)))
+        fault = Fault(
+            place=str(folder / FILE_NAME),
+            found="no config",
+            allowed=f"-c FILE, ./{FILE_NAME}, $POLYCDN_CONFIG, {places}",
+            remedy="write one with `polycdn init`",
+        )
+        raise ConfigError((fault,))
+    return found
+
+
+def search(env: Mapping[str, str], folder: Path) -> Path | None:
+    """The first config of the search path; the one that $POLYCDN_CONFIG names need not exist to count."""
     if (folder / FILE_NAME).exists():
         return folder / FILE_NAME
     if env.get("POLYCDN_CONFIG"):
         return Path(env["POLYCDN_CONFIG"])
-    home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "/root") / ".config")
-    places = [home / "polycdn" / FILE_NAME, Path("/etc/polycdn") / FILE_NAME]
-    for place in places:
-        if place.exists():
-            return place
-    raise ConfigError(
-        (
-            Fault(
-                place=str(folder / FILE_NAME),
-                found="no config",
-                allowed=f"-c FILE, ./{FILE_NAME}, $POLYCDN_CONFIG, {places[0]} or {places[1]}",
-                remedy="write one with `polycdn init`",
-            ),
-        )
-    )
+    return next((place for place in _homes(env) if place.exists()), None)
+
+
+def _homes(env: Mapping[str, str]) -> tuple[Path, Path]:
+    home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "/") / ".config")
+    return home / "polycdn" / FILE_NAME, Path("/etc/polycdn") / FILE_NAME
 
 
 def read_tree(main: Path, faults: list[Fault]) -> Tree:

@@ -11,7 +11,8 @@ from polycdn.incidents.fields import INCIDENT_FIELDS, PHASE_FIELDS, Lines, check
 from polycdn.incidents.incident import Incident
 
 FILE_BYTES_MAX: Final = 1_048_576
-PHASES_MAX: Final = 1_000
+PHASES_MAX: Final = 100
+PERIODS_MAX: Final = 10_000
 
 
 def all_ids() -> tuple[str, ...]:
@@ -94,6 +95,15 @@ def _order_faults(incident: Incident, lines: Lines) -> list[Fault]:
                     f"a phase that starts {phase.offset_ms // 1000} s after the start",
                     f"before the outage is resolved, {incident.duration_ms // 1000} s after the start",
                     "move the phase, or `resolved`",
+                )
+            )
+        if phase.period_ms and phase.duration_ms > phase.period_ms * PERIODS_MAX:
+            faults.append(
+                Fault(
+                    lines.phase(index)("period_s"),
+                    f"a flap of {phase.duration_ms // phase.period_ms} periods",
+                    f"at most {PERIODS_MAX} periods",
+                    "make the period longer, or say the mean share as http-5xx",
                 )
             )
         faults += [

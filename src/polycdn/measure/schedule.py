@@ -61,20 +61,23 @@ class Schedule:
         self.skipped = 0
 
     def take(self, now_ms: int) -> tuple[Due, ...]:
-        """The looks to start now, the longest due first."""
-        waiting = [due for rhythm in self._rhythms if (due := self._due(rhythm, now_ms))]
-        waiting.sort(key=lambda due: (due.at_ms, due.target))
-        taken = tuple(waiting[: self._budget.take(len(waiting), now_ms)])
+        """The looks to start now; the target that has waited longest goes first."""
+        waiting = [found for rhythm in self._rhythms if (found := self._due(rhythm, now_ms))]
+        waiting.sort(key=lambda found: (found[0], found[1].target))
+        granted = self._budget.take(len(waiting), now_ms)
+        taken = tuple(due for _since_ms, due in waiting[:granted])
         for due in taken:
             self._next[due.target] = due.sequence + 1
             self.skipped += due.skipped
         return taken
 
-    def _due(self, rhythm: Rhythm, now_ms: int) -> Due | None:
+    def _due(self, rhythm: Rhythm, now_ms: int) -> tuple[int, Due] | None:
+        """Since when the target waits, and its newest look."""
         newest, expected = rhythm.newest(now_ms), self._next[rhythm.target]
         if newest < expected:
             return None
-        return Due(rhythm.target, newest, rhythm.due_ms(newest), skipped=newest - expected)
+        due = Due(rhythm.target, newest, rhythm.due_ms(newest), skipped=newest - expected)
+        return rhythm.due_ms(expected), due
 
     def next_ms(self, now_ms: int) -> int:
         """When to come back: the next due look, or the next second if this one's budget is spent."""

@@ -147,7 +147,10 @@ class Decider:
         for site in self._sites:
             site.start()
         if self.spec.ready_file:
-            write_whole(Path(self.spec.ready_file), json.dumps(where).encode())
+            try:
+                write_whole(Path(self.spec.ready_file), json.dumps(where).encode())
+            except SurfaceError as error:  # a full disk does not keep us from deciding
+                _log(str(error))
 
     async def _close(self, beside: list[asyncio.Task[None]]) -> None:
         for task in beside:

@@ -2,18 +2,7 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class KindFigures:
-    """What one client saw of one kind of request. `failed_bp` = failed share of attempts in basis points."""
-
-    client: str
-    kind: str
-    attempts: int
-    failed: int
-    failed_bp: int
-    worst_ms: int
-    longest_outage_s: int
+from polycdn.lab.reader import KindFigures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from polycdn import incidents
 from polycdn.errors import ConfigError, Fault, UnavailableError
-from polycdn.incidents import Incident, Kind
+from polycdn.incidents import Effect, Incident, Kind
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Service
 from polycdn.run.clock import Stopwatch
@@ -113,11 +113,10 @@ def simulate_like_rehearsal(
     step: Step | None = None,
 ) -> LikeRehearsal:
     """The lab's world simulated: one service over cdn-a (hit), cdn-b and an own edge, three vantages, and
-    clients that obey every TTL. An outage without a CDN among its kinds is taken as if cdn-a had it.
+    clients that obey every TTL. The worst that any kind of company had is what cdn-a has.
     """
-    kind = Kind.CDN if Kind.CDN in incident.kinds else incident.kinds[0]
     own_policy = replace(policy, probe_interval_ms=probe_interval_ms)
-    plot = Plot(incident, ((cdn_service(), own_policy, kind, "cdn-a"),))
+    plot = Plot(_as_cdn(incident), ((cdn_service(), own_policy, Kind.CDN, "cdn-a"),))
     options = Options(users=1, seed=seed, until=until, population=LAB, tail_s=0)
     done = simulate(plot, options, step)
     return LikeRehearsal(
@@ -128,6 +127,15 @@ def simulate_like_rehearsal(
         false_moves=done.false_moves,
         threshold_changes=done.threshold_changes,
     )
+
+
+def _as_cdn(incident: Incident) -> Incident:
+    phases = tuple(
+        replace(phase, kinds=())
+        for phase in incident.phases
+        if any(phase.hits(kind) for kind in incident.kinds)
+    )
+    return replace(incident, kinds=(Kind.CDN,), effect=Effect.OPERATOR, phases=phases)
 
 
 def plots_of(
@@ -201,6 +209,7 @@ def to_json(done: Simulation) -> dict[str, Any]:
         "detect_ms": done.detect_ms,
         "evacuated_ms": done.evacuated_ms,
         "until": done.until,
+        "outage_s": done.outage_s,
         "seed": done.seed,
         "assumptions": done.assumptions,
         "wall_ms": done.wall_ms,

@@ -152,6 +152,7 @@ class World:
             users=self.options.users,
             seed=self.options.seed,
             until=self.options.until,
+            outage_s=self.end_s,
             clients=tuple(self._loss(client) for client in CLIENTS),
             plan_changes=sum(layer.plan_changes() for layer in self.layers),
             false_moves=sum(layer.false_moves() for layer in self.layers),

@@ -70,6 +70,7 @@ class Simulation:
     users: int
     seed: int
     until: str
+    outage_s: int
     clients: tuple[ClientLoss, ...]
     plan_changes: int
     false_moves: int

@@ -24,7 +24,7 @@ class Population:
     certificate_days: int = 90
     certificate_late_bp: int = 120
     certificate_retry_s: int = 43_200
-    dns_retry_ms: int = 800
+    dns_retry_ms: int = 376
 
     @staticmethod
     def default() -> "Population":

@@ -1,0 +1,417 @@
+"""`polycdn up`: writes what its children need to know, starts or adopts them, and keeps them running.
+
+| child | outlives `up` | when `up` is told to stop |
+|---|---|---|
+| decider | no | ends |
+| vantages | no | end |
+| engines (edge, dns) | yes | serve on; `--stop-engines` or `polycdn down` drains them |
+
+Users must not feel that the operator restarts `up`, hence the default.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from polycdn.config.loaded import EngineRole, EngineSpec, Loaded, SurfaceSpec, VantageSite
+from polycdn.errors import PolycdnError, SurfaceError, UnavailableError
+from polycdn.model.settings import Settings
+from polycdn.model.wire import canonical
+from polycdn.run.clock import Wall
+from polycdn.run.decider_spec import DeciderSpec, EngineLink, Steered, SurfaceLink, TrustedVantage
+from polycdn.run.layout import Layout
+from polycdn.run.process import Identity, identity_of, read_pid, write_pid
+from polycdn.run.supervise import EngineKeeper, Keeper, Program, tell, until_ready
+from polycdn.run.vantage import VantageSpec, Watched
+from polycdn.surface.control import call
+from polycdn.surface.files import write_whole
+from polycdn.surface.settings import settings_for
+
+READY_MS_MAX: Final = 15_000
+STOP_S_MAX: Final = 20.0
+KEY_BYTES: Final = 32
+UP: Final = "up"
+DECIDER: Final = "decider"
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """How children are started; `engine_version` None = an engine of any version is adopted."""
+
+    edge: tuple[str, ...] = (sys.executable, "-m", "polycdn.run.engine", "edge")
+    dns: tuple[str, ...] = (sys.executable, "-m", "polycdn.run.engine", "dns")
+    decider: tuple[str, ...] = (sys.executable, "-m", "polycdn.run.live")
+    vantage: tuple[str, ...] = (
+        sys.executable,
+        "-c",
+        "import sys; from polycdn.cli.main import main; main(['vantage', '--spec', sys.argv[1]])",
+    )
+    engine_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabOptions:
+    """What a rehearsal asks for besides: look 0 of every vantage is due at `looks_start_ms`, each look has
+    its key in the header `key_header`, and engines end with us."""
+
+    key_header: str
+    looks_start_ms: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What the command line asks for. A shadow decides for itself and touches no surface and no engine."""
+
+    clock: str = "wall"
+    is_shadow: bool = False
+    stops_engines: bool = False
+    lab: LabOptions | None = None
+
+
+class Up:
+    """One supervisor. `run` returns once `stop` was called and the children that should end have ended."""
+
+    def __init__(
+        self, loaded: Loaded, options: UpOptions, programs: Programs, state: Path | None = None
+    ) -> None:
+        root = state or Path(loaded.state_dir)
+        self.layout = Layout(root / "shadow" if options.is_shadow else root)
+        self._loaded = loaded
+        self._options = options
+        self._programs = programs
+        self._wall = Wall()
+        self._stopped = asyncio.Event()
+        self._lock_fd = -1
+        engines = () if options.is_shadow else loaded.engines
+        self.engines = tuple(self._engine_keeper(spec) for spec in engines)
+        self.decider = self._keeper(DECIDER, programs.decider)
+        sites = [site for site in loaded.vantages if not site.is_remote]
+        self.vantages = tuple(
+            self._keeper(f"vantage-{site.vantage.name}", programs.vantage) for site in sites
+        )
+
+    def stop(self) -> None:
+        """Ends `run`."""
+        self._stopped.set()
+
+    async def run(self) -> int:
+        """Exit code 0. Raises UnavailableError when another `up` runs here or the state cannot be written."""
+        self.layout.make()
+        self._lock()
+        try:
+            self._write_pid()
+            self._write_specs()
+            for keeper in (self.decider, *self.vantages):
+                await keeper.end_leftover()
+            self.layout.ready_file.unlink(missing_ok=True)
+            await self._keep_all()
+        except SurfaceError as error:
+            raise UnavailableError(f"the state directory cannot be written: {error}") from None
+        finally:
+            self.layout.pid_file(UP).unlink(missing_ok=True)
+            os.close(self._lock_fd)
+        return 0
+
+    async def _keep_all(self) -> None:
+        adopted = await asyncio.gather(*(engine.adopt_running() for engine in self.engines))
+        lasting = [asyncio.create_task(engine.keep()) for engine in self.engines]
+        mortal = [asyncio.create_task(keeper.keep()) for keeper in (self.decider, *self.vantages)]
+        telling = asyncio.create_task(self._tell_ready(sum(adopted)))
+        ended = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait((ended, *lasting, *mortal), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (telling, ended, *lasting, *mortal):
+                task.cancel()
+            results = await asyncio.gather(*lasting, *mortal, return_exceptions=True)
+            await asyncio.gather(*(keeper.stop() for keeper in (*self.vantages, self.decider)))
+            if self._options.stops_engines:
+                await asyncio.gather(*(self._stop_engine(engine) for engine in self.engines))
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _stop_engine(self, engine: EngineKeeper) -> None:
+        await engine.drain(engine.identity)
+        await engine.stop()
+
+    async def _tell_ready(self, adopted: int) -> None:
+        tell(
+            f"state in {self.layout.state}; {len(self.engines)} engines ({adopted} ran already), "
+            f"{len(self.vantages)} vantages here, {len(self._loaded.services)} services"
+        )
+        if not await until_ready(self.layout.ready_file.exists, self._wall, READY_MS_MAX):
+            tell(f"the decider is not ready after {READY_MS_MAX} ms; see {self.decider.program.log_file}")
+            return
+        for engine in self.engines:
+            answer = await engine.hello()
+            listeners = answer["listeners"] if answer else "does not answer"
+            tell(f"{engine.program.name}: {listeners}")
+        tell("ready")
+
+    def _lock(self) -> None:
+        file = self.layout.run / "up.lock"
+        self._lock_fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock_fd)
+            other = read_pid(self.layout.pid_file(UP))
+            number = f" (process {other.pid})" if other else ""
+            raise UnavailableError(f"`polycdn up` runs already on {self.layout.state}{number}") from None
+
+    def _write_pid(self) -> None:
+        identity = identity_of(os.getpid())
+        assert identity is not None, "this process runs"
+        write_pid(self.layout.pid_file(UP), identity)
+
+    def _keeper(self, name: str, argv: tuple[str, ...]) -> Keeper:
+        return Keeper(self._program(name, argv, is_lasting=False), self._wall)
+
+    def _program(self, name: str, argv: tuple[str, ...], *, is_lasting: bool) -> Program:
+        argv = (*argv, str(self.layout.spec_file(name)))
+        return Program(name, argv, self.layout.log_file(name), self.layout.pid_file(name), is_lasting)
+
+    def _engine_keeper(self, spec: EngineSpec) -> EngineKeeper:
+        argv = self._programs.edge if spec.role is EngineRole.EDGE else self._programs.dns
+        name = f"engine-{spec.name}"
+        return EngineKeeper(
+            self._program(name, argv, is_lasting=self._options.lab is None),
+            self._wall,
+            engine_config(spec, self.layout),
+            self.layout.spec_file(name),
+            self._programs.engine_version,
+        )
+
+    def _write_specs(self) -> None:
+        keys = {site.vantage.name: self._key_file(site) for site in self._loaded.vantages}
+        spec = decider_spec(self._loaded, self.layout, self._options, keys)
+        write_whole(self.layout.spec_file(DECIDER), canonical(spec))
+        for site in self._loaded.vantages:
+            if not site.is_remote:
+                file = self.layout.spec_file(f"vantage-{site.vantage.name}")
+                write_whole(
+                    file, canonical(vantage_spec(self._loaded, site, self.layout, self._options, keys))
+                )
+
+    def _key_file(self, site: VantageSite) -> str:
+        if site.key_file is not None:
+            return site.key_file
+        file = self.layout.key_file(site.vantage.name)
+        if not file.exists():
+            write_whole(file, secrets.token_hex(KEY_BYTES).encode() + b"\n")
+        return str(file)
+
+
+def local_sites(loaded: Loaded) -> tuple[VantageSite, ...]:
+    """The vantages that run here and that some service names."""
+    named = {vantage.name for service, _ in loaded.services for vantage in service.vantages}
+    return tuple(site for site in loaded.vantages if not site.is_remote and site.vantage.name in named)
+
+
+def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
+    """The engine's config as docs/engine-protocol.md has it, without `prefer_good`."""
+    return {
+        "format": "polycdn/engine/1",
+        "engine": spec.name,
+        "state_dir": str(layout.state.absolute()),
+        "socket": str(layout.engine_socket(spec.name).absolute()),
+        "workers": spec.workers,
+        "http": list(spec.http),
+        "https": list(spec.https),
+        "dns": list(spec.dns),
+    }
+
+
+def decider_spec(loaded: Loaded, layout: Layout, options: UpOptions, keys: dict[str, str]) -> DeciderSpec:
+    """What the decider is told. A shadow hears local vantages only, and leaves the address to the other."""
+    return DeciderSpec(
+        services=tuple(Steered(service, policy) for service, policy in loaded.services),
+        journal_dir=str(layout.journal),
+        socket=str(layout.decider_socket),
+        engines=tuple(_engine_link(loaded, spec, layout) for spec in loaded.engines),
+        surfaces=tuple(_surface_link(loaded, spec, layout) for spec in loaded.surfaces),
+        vantages=tuple(TrustedVantage(name, key_file) for name, key_file in keys.items()),
+        observations_listen="" if options.is_shadow else loaded.listen.observations,
+        observations_socket=str(layout.observations_socket),
+        ready_file=str(layout.ready_file),
+        clock=options.clock,
+        is_shadow=options.is_shadow,
+    )
+
+
+def vantage_spec(
+    loaded: Loaded, site: VantageSite, layout: Layout, options: UpOptions, keys: dict[str, str]
+) -> VantageSpec:
+    """What a local vantage is told: every service that names it."""
+    name = site.vantage.name
+    return VantageSpec(
+        name=name,
+        services=tuple(
+            Watched(service, policy)
+            for service, policy in loaded.services
+            if any(vantage.name == name for vantage in service.vantages)
+        ),
+        report_url=f"unix:{layout.observations_socket}",
+        key_file=keys[name],
+        clock=options.clock,
+        regions=site.vantage.regions,
+        source_address=site.vantage.source_address,
+        lab_key_header=options.lab.key_header if options.lab else None,
+        start_ms=options.lab.looks_start_ms if options.lab else 0,
+        seed=options.lab.seed if options.lab else 0,
+    )
+
+
+def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink:
+    settings = tuple(
+        settings_for(service, spec.zone, spec.certificates, spec.limits)
+        for service, _ in loaded.services
+        if not spec.services or service.name in spec.services
+    )
+    return EngineLink(
+        spec.name, str(layout.engine_folder(spec.name)), str(layout.engine_socket(spec.name)), settings
+    )
+
+
+def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:
+    settings: tuple[Settings, ...] = tuple(
+        settings_for(service, spec.zone)
+        for service, _ in loaded.services
+        if not spec.services or service.name in spec.services
+    )
+    path = spec.path or str(layout.feed_folder(spec.name))
+    return SurfaceLink(spec.name, spec.kind.value, settings, path, spec.listen, spec.zone)
+
+
+def run_up(
+    load: Callable[[], Loaded], options: UpOptions, programs: Programs, state: Path | None = None
+) -> int:
+    """Exit code, 0, once SIGTERM or SIGINT came; SIGHUP reads the config again, and keeps the old if it is bad."""
+    loaded: Loaded | None = load()
+    while loaded is not None:
+        loaded = asyncio.run(_run_once(loaded, load, options, programs, state))
+    return 0
+
+
+async def _run_once(
+    loaded: Loaded, load: Callable[[], Loaded], options: UpOptions, programs: Programs, state: Path | None
+) -> Loaded | None:
+    """The config to go on with, None to end."""
+    up = Up(loaded, options, programs, state)
+    news: list[Loaded] = []
+
+    def reload() -> None:
+        try:
+            news[:] = [load()]
+        except PolycdnError as error:
+            tell(f"the config was read again, and is refused; the old one stays\n{error}")
+            return
+        tell("the config was read again")
+        up.stop()
+
+    def stop() -> None:
+        news.clear()
+        up.stop()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await up.run()
+    return news[0] if news else None
+
+
+async def down(layout: Layout) -> tuple[str, ...]:
+    """Ends everything that runs on this state directory; gives the names of what it ended, in order.
+
+    `up` first, so that it starts nothing again; engines finish what is under way.
+    """
+    ended = []
+    for name, identity in _running(layout, lambda name: not name.startswith("engine-")):
+        await identity.end(STOP_S_MAX)
+        ended.append(name)
+    for name, identity in _running(layout, lambda name: name.startswith("engine-")):
+        with suppress(SurfaceError):
+            await call(layout.engine_socket(name.removeprefix("engine-")), {"op": "drain"})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S_MAX):
+                await identity.ended()
+        await identity.end(STOP_S_MAX)
+        layout.pid_file(name).unlink(missing_ok=True)
+        ended.append(name)
+    return tuple(ended)
+
+
+def _running(layout: Layout, wanted: Callable[[str], bool]) -> list[tuple[str, Identity]]:
+    """The processes that pid files name and that are alive, `up` first."""
+    names = sorted((file.stem for file in layout.run.glob("*.pid")), key=lambda name: (name != UP, name))
+    found = [(name, read_pid(layout.pid_file(name))) for name in names if wanted(name)]
+    return [(name, identity) for name, identity in found if identity is not None]
+
+
+async def engines_json(layout: Layout) -> list[dict[str, Any]]:
+    """What every engine that was started here says of itself; `error` if it does not answer."""
+    names = sorted(file.stem.removeprefix("engine-") for file in layout.run.glob("engine-*.pid"))
+    return [await _engine_json(name, layout.engine_socket(name)) for name in names]
+
+
+async def _engine_json(name: str, socket: Path) -> dict[str, Any]:
+    empty = {
+        "engine": name,
+        "role": "",
+        "pid": 0,
+        "version": "",
+        "listeners": {},
+        "services": [],
+        "error": "",
+    }
+    try:
+        hello = await call(socket, {"op": "hello"})
+        status = await call(socket, {"op": "status"})
+    except SurfaceError as error:
+        return empty | {"error": str(error)}
+    shown = {key: hello[key] for key in ("role", "pid", "version", "listeners")}
+    return empty | shown | {"services": status["services"]}
+
+
+def installed_programs() -> Programs:
+    """The programs of this installation; engines of another version are replaced."""
+    return Programs(engine_version=version("polycdn"))
+
+
+async def overview(layout: Layout) -> dict[str, Any]:
+    """What `polycdn status --json` prints: the decider's status with the engines, and what is amiss.
+
+    Raises UnavailableError when neither a decider nor an engine runs here.
+    """
+    engines = await engines_json(layout)
+    decider: dict[str, Any] = {"services": [], "surfaces": [], "vantages": [], "journal": {"error": ""}}
+    problems = [f"engine {one['engine']} does not answer: {one['error']}" for one in engines if one["error"]]
+    try:
+        answer = await call(layout.decider_socket, {"op": "status"})
+        decider |= {key: value for key, value in answer.items() if key != "ok"}
+    except SurfaceError:
+        if all(one["error"] for one in engines):
+            raise UnavailableError(f"nothing runs on {layout.state}; start it with `polycdn up`") from None
+        problems.append("no decider runs; engines serve their last plan")
+    problems += [
+        f"surface {one['surface']}, {one['service']}: {one['error']}"
+        for one in decider["surfaces"]
+        if one["error"]
+    ]
+    problems += [
+        f"service {one['service']}: {one['failure']}" for one in decider["services"] if one["failure"]
+    ]
+    problems += [decider["journal"]["error"]] if decider["journal"]["error"] else []
+    return decider | {"engines": engines, "problems": problems}
