@@ -6,6 +6,7 @@
 use crate::error::Refusal;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub const PLAN_FORMAT: &str = "polycdn/plan/1";
 pub const SETTINGS_FORMAT: &str = "polycdn/settings/1";
@@ -251,6 +252,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: &str) -> Result<T, Refusal> 
         return Err(too_large(bytes.len() as u64));
     }
     refuse_other_formats(bytes, format)?;
+    refuse_lists_for_objects(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))
 }
 
@@ -274,10 +276,40 @@ fn refuse_other_formats(bytes: &[u8], format: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Fields that hold a list of objects.
+const OBJECT_LISTS: [&str; 6] = ["upstreams", "regions", "objects", "certificates", "name_servers", "notes"];
+/// Fields that hold a list of anything else.
+const PLAIN_LISTS: [&str; 10] =
+    ["hostnames", "addresses", "headers", "prefixes", "countries", "asns", "ipv4", "ipv6", "shares", "order"];
+
+/// serde would take a list for an object, field by field; the model does not.
+fn refuse_lists_for_objects(bytes: &[u8]) -> Result<(), Refusal> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))?;
+    check_object(&value, "the whole")
+}
+
+fn check_object(value: &Value, place: &str) -> Result<(), Refusal> {
+    let Some(object) = value.as_object() else {
+        return Err(Refusal::never(format!("{place} is not an object")));
+    };
+    for (key, value) in object {
+        match value {
+            Value::Object(_) => check_object(value, key)?,
+            Value::Array(items) if OBJECT_LISTS.contains(&key.as_str()) => {
+                items.iter().try_for_each(|item| check_object(item, key))?;
+            }
+            Value::Array(_) if !PLAIN_LISTS.contains(&key.as_str()) => {
+                return Err(Refusal::never(format!("{key} is a list")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The bytes that `model/wire.py` calls canonical: sorted keys, no spaces, UTF-8.
 pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| Refusal::never(error.to_string()))?;
     serde_json::to_vec(&value).map_err(|error| Refusal::never(error.to_string()))
 }
 

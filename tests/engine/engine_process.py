@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -98,7 +97,7 @@ class Engine:
 
 @contextlib.contextmanager
 def engine(role: str, **config: Any) -> Iterator[Engine]:
-    """An engine that is not started yet, ended at the end. Its folder has a short path, as sockets need it."""
+    """An engine that is not started yet, ended at the end. Its folder has a short path, as sockets need."""
     with tempfile.TemporaryDirectory(prefix="polycdn-") as folder:
         one = Engine(role, Path(folder), **config)
         try:
@@ -119,4 +118,4 @@ def poll(ask: Callable[[], Any], what: str, limit_s: float = START_S) -> Any:
 
 def open_files(pid: int) -> int:
     """How many file descriptors a process has."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())

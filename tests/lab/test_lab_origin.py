@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from lab_stage import HOSTNAME, SMALL, Hand, running, staged, until
@@ -42,8 +43,8 @@ def with_origins(tmp_path, *specs):
                 log.close()
 
         asyncio.run(run())
-        served = [line for spec in specs for line in open(spec.request_log)]  # noqa: SIM115, PTH123
-        return [json.loads(line) for line in served]
+        texts = [Path(spec.request_log).read_text() for spec in specs]
+        return [json.loads(line) for text in texts for line in text.splitlines()]
 
     return wrap
 

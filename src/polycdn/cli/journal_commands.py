@@ -69,8 +69,8 @@ def replay(
 ) -> int:
     """Decide a journal's events once more and compare with what was decided then.
 
-    Exit code 0: every decision is the same; 1: the first difference is shown. With --policy, shows how the plans
-    would have differed; exit code 0.
+    Exit code 0: every decision is the same; 1: the first difference is shown. With --policy, shows how the
+    plans would have differed; exit code 0.
     """
     from polycdn.run.replay import replay as replay_journal
     from polycdn.run.replay import what_if
@@ -90,10 +90,8 @@ def replay(
 
 def _lines(shown: dict[str, Any]) -> list[str]:
     if "is_equal" not in shown:
-        return [
-            f"{len(shown['recorded'])} plans then, {len(shown['what_if'])} with the other policy",
-            *shown["differences"],
-        ]
+        counts = f"{len(shown['recorded'])} plans then, {len(shown['what_if'])} with the other policy"
+        return [counts, *shown["differences"]]
     if shown["is_equal"]:
         return [f"{shown['decisions']} decisions, every one as recorded"]
     first = shown["first_difference"]

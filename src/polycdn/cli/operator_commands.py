@@ -1,4 +1,4 @@
-"""What an operator says to a running decider, and asks it: status, explain, force, release, drain, freeze, thaw."""
+"""What an operator asks a running decider, and tells it."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ def status(config: ConfigOption = None, state: StateOption = None, as_json: Json
 
     Exit code 1 when something is amiss (no decider, an engine that does not answer, a plan not taken).
     """
-    from polycdn.run.up import overview
+    from polycdn.run.running import overview
 
     shown = asyncio.run(overview(layout_of(config, state)))
     if as_json:
@@ -187,31 +187,29 @@ def utc(at_ms: int) -> str:
 
 def _print_status(shown: dict[str, Any]) -> None:
     for service in shown["services"]:
-        calm = "calm" if service["is_calm"] else "not calm"
-        frozen = f", frozen until {utc(service['frozen_until_ms'])}" if service["frozen_until_ms"] else ""
-        typer.echo(
-            f"{service['service']}  {service['hostname']}  generation {service['generation']}, {calm}{frozen}"
-        )
-        for region in service["regions"]:
-            shares = ", ".join(f"{one['provider']} {one['share_bp'] / 100:g} %" for one in region["shares"])
-            typer.echo(f"  {region['region']}: {shares}; TTL {region['ttl_s']} s")
-        for verdict in service["verdicts"]:
-            why = f"  {verdict['why']}" if verdict["why"] else ""
-            since = utc(verdict["since_ms"])
-            typer.echo(
-                f"    {verdict['provider']:<16} {verdict['region']:<12} {verdict['status']:<9} since {since}{why}"
-            )
-        for forced in service["forced"]:
-            typer.echo(
-                f"    {forced['provider']} forced {forced['stance']} until {utc(forced['until_ms'])} by {forced['by']}"
-            )
+        typer.echo("\n".join(_service_lines(service)))
     for engine in shown["engines"]:
-        held = ", ".join(
-            f"{one['service']} {one['generation']} ({one['source']})" for one in engine["services"]
-        )
-        typer.echo(f"engine {engine['engine']}: {engine['error'] or held or 'serves nothing yet'}")
+        held = [f"{one['service']} {one['generation']} ({one['source']})" for one in engine["services"]]
+        typer.echo(f"engine {engine['engine']}: {engine['error'] or ', '.join(held) or 'serves nothing yet'}")
     for vantage in shown["vantages"]:
         heard = utc(vantage["heard_ms"]) if vantage["heard_ms"] else "never"
         typer.echo(f"vantage {vantage['vantage']}: heard {heard}")
     for problem in shown["problems"]:
         typer.echo(f"problem: {problem}")
+
+
+def _service_lines(service: dict[str, Any]) -> list[str]:
+    name, hostname, generation = service["service"], service["hostname"], service["generation"]
+    frozen_ms = service["frozen_until_ms"]
+    calm = f"frozen until {utc(frozen_ms)}" if frozen_ms else "calm" if service["is_calm"] else "not calm"
+    lines = [f"{name}  {hostname}  generation {generation}, {calm}"]
+    for region in service["regions"]:
+        shares = ", ".join(f"{one['provider']} {one['share_bp'] / 100:g} %" for one in region["shares"])
+        lines.append(f"  {region['region']}: {shares}; TTL {region['ttl_s']} s")
+    for one in service["verdicts"]:
+        since = f"{one['provider']:<16} {one['region']:<12} {one['status']:<9} since {utc(one['since_ms'])}"
+        lines.append(f"    {since}  {one['why']}".rstrip())
+    for one in service["forced"]:
+        until = f"until {utc(one['until_ms'])} by {one['by']}"
+        lines.append(f"    {one['provider']} forced {one['stance']} {until}")
+    return lines

@@ -31,15 +31,16 @@ def up(
 ) -> int:
     """Start the decider, the engines and the vantages, and keep them running.
 
-    SIGTERM or Ctrl-C stops decider and vantages; engines serve on with the plan in force, and the next `up` takes
-    them over. SIGHUP reads the config again.
+    SIGTERM or Ctrl-C stops decider and vantages; engines serve on with the plan in force, and the next `up`
+    takes them over. SIGHUP reads the config again.
 
     Example: polycdn up -c polycdn.toml
     """
     from polycdn.config.load import load
     from polycdn.config.loaded import Loaded
     from polycdn.run.clock import clock_from_spec
-    from polycdn.run.up import UpOptions, installed_programs, run_up
+    from polycdn.run.up import installed_programs, run_up
+    from polycdn.run.wiring import UpOptions
 
     def read() -> Loaded:
         return load(config)
@@ -53,7 +54,7 @@ def down(config: ConfigOption = None, state: StateOption = None, as_json: JsonOp
 
     Exit code 3 when nothing ran.
     """
-    from polycdn.run.up import down as end_all
+    from polycdn.run.running import down as end_all
 
     layout = layout_of(config, state)
     ended = asyncio.run(end_all(layout))

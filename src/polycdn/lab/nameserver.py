@@ -51,7 +51,7 @@ class Nameserver(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the socket to answer on."""
-        assert isinstance(transport, asyncio.DatagramTransport)
+        # A selector transport is not registered as one before Python 3.12.
         self._transport = transport
 
     def datagram_received(self, wire: bytes, addr: tuple[str, int]) -> None:

@@ -5,7 +5,7 @@ A TTL is timeline: under a compressed clock an answer is kept for TTL / speed of
 
 import asyncio
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import dns.edns
 import dns.exception
@@ -159,8 +159,7 @@ class Asker(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the socket to ask on."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, wire: bytes, _: tuple[str, int]) -> None:
         """Gives an answer to whom it is for."""

@@ -127,7 +127,7 @@ def last_line(log_file: Path) -> str:
 
 
 def _opened_log(log_file: Path) -> IO[bytes]:
-    """The log at its end; one that has grown too large is kept as `.old`. Nowhere, if it cannot be written."""
+    """The log at its end; one that has grown too large is kept as `.old`; nowhere if not writable."""
     with suppress(OSError):
         if log_file.stat().st_size > LOG_BYTES_MAX:
             log_file.replace(log_file.with_suffix(".old"))

@@ -22,6 +22,8 @@ from polycdn.world.provider import POLICY, PROBE_INTERVAL_MS, cdn_service, cloud
 
 STEERED: Final = (Kind.CDN, Kind.CLOUD)
 LAB: Final = Population.lab()
+REHEARSAL_LEAD_MS: Final = 1_260_000
+"""That of a rehearsal at 90 times the speed."""
 
 
 def simulate(plot: Plot, options: Options, step: Step | None = None) -> Simulation:
@@ -110,14 +112,18 @@ def simulate_like_rehearsal(
     seed: int = 1,
     probe_interval_ms: int = PROBE_INTERVAL_MS,
     policy: Policy = POLICY,
+    lead_ms: int = REHEARSAL_LEAD_MS,
     step: Step | None = None,
 ) -> LikeRehearsal:
     """The lab's world simulated: one service over cdn-a (hit), cdn-b and an own edge, three vantages, and
     clients that obey every TTL. The worst that any kind of company had is what cdn-a has.
+
+    `lead_ms` is how long before the outage the vantages began to look (on the timeline): with that of the
+    rehearsal each look has the same number, and so the same fate, in both.
     """
     own_policy = replace(policy, probe_interval_ms=probe_interval_ms)
     plot = Plot(_as_cdn(incident), ((cdn_service(), own_policy, Kind.CDN, "cdn-a"),))
-    options = Options(users=1, seed=seed, until=until, population=LAB, tail_s=0)
+    options = Options(users=1, seed=seed, until=until, population=LAB, tail_s=0, lead_s=lead_ms // 1000)
     done = simulate(plot, options, step)
     return LikeRehearsal(
         clients=tuple((loss.client, loss.failed_bp) for loss in done.clients),

@@ -214,7 +214,7 @@ class Layer:
         was_s, self._round_s = self._round_s, now_s
         if now_s - was_s > max(CALM_ROUND_S, self._interval_s):
             for watch in self._watches:
-                watch.sequence = watch.rhythm.newest(self._ms(now_s)) + 1
+                watch.sequence = watch.rhythm.newest(self._heard_ms(now_s)) + 1
             return Quiet(self._ms(now_s), (now_s - was_s) // self._interval_s)
         seen = self._looks(now_s)
         for one in seen:
@@ -228,7 +228,7 @@ class Layer:
         seen: list[Observation] = []
         zero_ms, seed = self._setting.zero_ms, self._setting.seed
         for watch in self._watches:
-            newest = watch.rhythm.newest(self._ms(now_s))
+            newest = watch.rhythm.newest(self._heard_ms(now_s))
             for sequence in range(watch.sequence, newest + 1):
                 at_ms = watch.rhythm.due_ms(sequence) - zero_ms
                 key = LookKey(watch.vantage, watch.provider, sequence, at_ms)
@@ -300,6 +300,10 @@ class Layer:
             return provider == place.hit and self.moment(offset_s, place.name).is_faulty
 
         return false_moves(plans, place.preference, is_faulty) > 0
+
+    def _heard_ms(self, now_s: int) -> int:
+        """Looks until then are heard by now: on average a report waits half a round to be decided on."""
+        return self._ms(now_s) - self._interval_s * 500
 
     def _ms(self, now_s: int) -> int:
         return self._setting.zero_ms + now_s * 1000

@@ -19,8 +19,6 @@ from polycdn.world.fault import Injection, only
 from polycdn.world.network import parts_bp
 from polycdn.world.users import CLIENTS, SINGLE, Ledger, Lookups, lost_ppm, mean_ppm, slow_ppm, user_minutes
 
-LEAD_S: Final = 600
-"""Calm before the outage: evidence gathers, and the first plan is made."""
 FULL_BP: Final = 10_000
 
 
@@ -38,7 +36,7 @@ class World:
         self.end_s = incidents.until_ms(incident, options.until) // 1000
         self.horizon_s = self.end_s + options.tail_s
         self.ledger = Ledger()
-        setting = Setting(incident.started_ms, LEAD_S, options.seed, options.population)
+        setting = Setting(incident.started_ms, options.lead_s, options.seed, options.population)
         self.layers = [
             Layer(service, policy, injection_of(incident, service, kind, hit), setting)
             for service, policy, kind, hit in services
@@ -48,9 +46,9 @@ class World:
         self._regions = tuple(zip((region.name for region in regions), parts, strict=True))
         self._lookups = Injection(incident, Kind.DNS, "", ())
         self._empty = Injection(only(incident, FaultKind.DNS_EMPTY), Kind.DNS, "", ())
-        self._now_s = -LEAD_S
+        self._now_s = -options.lead_s
         self._dues: list[int] = []
-        self._clock = Virtual(self._ms(-LEAD_S))
+        self._clock = Virtual(self._ms(self._now_s))
         self._surface = MemorySurface()
         settings = {layer.service.name: settings_of(layer.service) for layer in self.layers}
         self._outlet = Outlet(self._surface, settings, self._clock)

@@ -11,6 +11,9 @@ from polycdn.world.provider import PROBE_INTERVAL_MS
 
 USERS: Final = 1_000_000
 TAIL_S: Final = 1_800
+"""After the end: traffic finds its way home."""
+LEAD_S: Final = 600
+"""Before the outage: evidence gathers, and the first plan is made."""
 PUBLIC: Final = Population.default()
 
 HitService = tuple[Service, Policy, Kind, str | None]
@@ -39,6 +42,7 @@ class Options:
     probe_interval_ms: int = PROBE_INTERVAL_MS
     population: Population = PUBLIC
     tail_s: int = TAIL_S
+    lead_s: int = LEAD_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,12 +117,18 @@ class Keeper:
     async def _start(self) -> None:
         program = self.program
         try:
-            self._process, self.identity = spawn(
-                program.argv, program.log_file, is_lasting=program.is_lasting
-            )
-            write_pid(program.pid_file, self.identity)
-        except (UnavailableError, SurfaceError) as error:
+            started = spawn(program.argv, program.log_file, is_lasting=program.is_lasting)
+        except UnavailableError as error:
             tell(f"{program.name}: {error}")
+            return
+        self._process, self.identity = started
+        self._note_pid(self.identity)
+
+    def _note_pid(self, identity: Identity) -> None:
+        try:
+            write_pid(self.program.pid_file, identity)
+        except SurfaceError as error:  # a full disk must not keep anything from running
+            tell(f"{self.program.name}: {error}")
 
     def _tell_death(self, pause_ms: int) -> None:
         code = self._reap()

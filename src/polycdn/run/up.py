@@ -16,30 +16,24 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from polycdn.config.loaded import EngineRole, EngineSpec, Loaded, SurfaceSpec, VantageSite
+from polycdn.config.loaded import EngineRole, EngineSpec, Loaded, VantageSite
 from polycdn.errors import PolycdnError, SurfaceError, UnavailableError
-from polycdn.model.settings import Settings
 from polycdn.model.wire import canonical
 from polycdn.run.clock import Wall
-from polycdn.run.decider_spec import DeciderSpec, EngineLink, Steered, SurfaceLink, TrustedVantage
 from polycdn.run.layout import Layout
-from polycdn.run.process import Identity, identity_of, read_pid, write_pid
+from polycdn.run.process import identity_of, read_pid, write_pid
+from polycdn.run.running import UP
 from polycdn.run.supervise import EngineKeeper, Keeper, Program, tell, until_ready
-from polycdn.run.vantage import VantageSpec, Watched
-from polycdn.surface.control import call
+from polycdn.run.wiring import UpOptions, decider_spec, engine_config, local_sites, vantage_spec
 from polycdn.surface.files import write_whole
-from polycdn.surface.settings import settings_for
 
 READY_MS_MAX: Final = 15_000
-STOP_S_MAX: Final = 20.0
 KEY_BYTES: Final = 32
-UP: Final = "up"
 DECIDER: Final = "decider"
 
 
@@ -68,14 +62,9 @@ class LabOptions:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpOptions:
-    """What the command line asks for. A shadow decides for itself and touches no surface and no engine."""
-
-    clock: str = "wall"
-    is_shadow: bool = False
-    stops_engines: bool = False
-    lab: LabOptions | None = None
+def installed_programs() -> Programs:
+    """The programs of this installation; engines of another version are replaced."""
+    return Programs(engine_version=version("polycdn"))
 
 
 class Up:
@@ -95,9 +84,8 @@ class Up:
         engines = () if options.is_shadow else loaded.engines
         self.engines = tuple(self._engine_keeper(spec) for spec in engines)
         self.decider = self._keeper(DECIDER, programs.decider)
-        sites = [site for site in loaded.vantages if not site.is_remote]
         self.vantages = tuple(
-            self._keeper(f"vantage-{site.vantage.name}", programs.vantage) for site in sites
+            self._keeper(f"vantage-{site.vantage.name}", programs.vantage) for site in local_sites(loaded)
         )
 
     def stop(self) -> None:
@@ -197,12 +185,9 @@ class Up:
         keys = {site.vantage.name: self._key_file(site) for site in self._loaded.vantages}
         spec = decider_spec(self._loaded, self.layout, self._options, keys)
         write_whole(self.layout.spec_file(DECIDER), canonical(spec))
-        for site in self._loaded.vantages:
-            if not site.is_remote:
-                file = self.layout.spec_file(f"vantage-{site.vantage.name}")
-                write_whole(
-                    file, canonical(vantage_spec(self._loaded, site, self.layout, self._options, keys))
-                )
+        for site in local_sites(self._loaded):
+            told = vantage_spec(self._loaded, site, self.layout, self._options, keys)
+            write_whole(self.layout.spec_file(f"vantage-{site.vantage.name}"), canonical(told))
 
     def _key_file(self, site: VantageSite) -> str:
         if site.key_file is not None:
@@ -213,91 +198,10 @@ class Up:
         return str(file)
 
 
-def local_sites(loaded: Loaded) -> tuple[VantageSite, ...]:
-    """The vantages that run here and that some service names."""
-    named = {vantage.name for service, _ in loaded.services for vantage in service.vantages}
-    return tuple(site for site in loaded.vantages if not site.is_remote and site.vantage.name in named)
-
-
-def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
-    """The engine's config as docs/engine-protocol.md has it, without `prefer_good`."""
-    return {
-        "format": "polycdn/engine/1",
-        "engine": spec.name,
-        "state_dir": str(layout.state.absolute()),
-        "socket": str(layout.engine_socket(spec.name).absolute()),
-        "workers": spec.workers,
-        "http": list(spec.http),
-        "https": list(spec.https),
-        "dns": list(spec.dns),
-    }
-
-
-def decider_spec(loaded: Loaded, layout: Layout, options: UpOptions, keys: dict[str, str]) -> DeciderSpec:
-    """What the decider is told. A shadow hears local vantages only, and leaves the address to the other."""
-    return DeciderSpec(
-        services=tuple(Steered(service, policy) for service, policy in loaded.services),
-        journal_dir=str(layout.journal),
-        socket=str(layout.decider_socket),
-        engines=tuple(_engine_link(loaded, spec, layout) for spec in loaded.engines),
-        surfaces=tuple(_surface_link(loaded, spec, layout) for spec in loaded.surfaces),
-        vantages=tuple(TrustedVantage(name, key_file) for name, key_file in keys.items()),
-        observations_listen="" if options.is_shadow else loaded.listen.observations,
-        observations_socket=str(layout.observations_socket),
-        ready_file=str(layout.ready_file),
-        clock=options.clock,
-        is_shadow=options.is_shadow,
-    )
-
-
-def vantage_spec(
-    loaded: Loaded, site: VantageSite, layout: Layout, options: UpOptions, keys: dict[str, str]
-) -> VantageSpec:
-    """What a local vantage is told: every service that names it."""
-    name = site.vantage.name
-    return VantageSpec(
-        name=name,
-        services=tuple(
-            Watched(service, policy)
-            for service, policy in loaded.services
-            if any(vantage.name == name for vantage in service.vantages)
-        ),
-        report_url=f"unix:{layout.observations_socket}",
-        key_file=keys[name],
-        clock=options.clock,
-        regions=site.vantage.regions,
-        source_address=site.vantage.source_address,
-        lab_key_header=options.lab.key_header if options.lab else None,
-        start_ms=options.lab.looks_start_ms if options.lab else 0,
-        seed=options.lab.seed if options.lab else 0,
-    )
-
-
-def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink:
-    settings = tuple(
-        settings_for(service, spec.zone, spec.certificates, spec.limits)
-        for service, _ in loaded.services
-        if not spec.services or service.name in spec.services
-    )
-    return EngineLink(
-        spec.name, str(layout.engine_folder(spec.name)), str(layout.engine_socket(spec.name)), settings
-    )
-
-
-def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:
-    settings: tuple[Settings, ...] = tuple(
-        settings_for(service, spec.zone)
-        for service, _ in loaded.services
-        if not spec.services or service.name in spec.services
-    )
-    path = spec.path or str(layout.feed_folder(spec.name))
-    return SurfaceLink(spec.name, spec.kind.value, settings, path, spec.listen, spec.zone)
-
-
 def run_up(
     load: Callable[[], Loaded], options: UpOptions, programs: Programs, state: Path | None = None
 ) -> int:
-    """Exit code, 0, once SIGTERM or SIGINT came; SIGHUP reads the config again, and keeps the old if it is bad."""
+    """Exit code, 0, once SIGTERM or SIGINT came. SIGHUP reads the config again; a bad one changes nothing."""
     loaded: Loaded | None = load()
     while loaded is not None:
         loaded = asyncio.run(_run_once(loaded, load, options, programs, state))
@@ -330,88 +234,3 @@ async def _run_once(
     loop.add_signal_handler(signal.SIGHUP, reload)
     await up.run()
     return news[0] if news else None
-
-
-async def down(layout: Layout) -> tuple[str, ...]:
-    """Ends everything that runs on this state directory; gives the names of what it ended, in order.
-
-    `up` first, so that it starts nothing again; engines finish what is under way.
-    """
-    ended = []
-    for name, identity in _running(layout, lambda name: not name.startswith("engine-")):
-        await identity.end(STOP_S_MAX)
-        ended.append(name)
-    for name, identity in _running(layout, lambda name: name.startswith("engine-")):
-        with suppress(SurfaceError):
-            await call(layout.engine_socket(name.removeprefix("engine-")), {"op": "drain"})
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S_MAX):
-                await identity.ended()
-        await identity.end(STOP_S_MAX)
-        layout.pid_file(name).unlink(missing_ok=True)
-        ended.append(name)
-    return tuple(ended)
-
-
-def _running(layout: Layout, wanted: Callable[[str], bool]) -> list[tuple[str, Identity]]:
-    """The processes that pid files name and that are alive, `up` first."""
-    names = sorted((file.stem for file in layout.run.glob("*.pid")), key=lambda name: (name != UP, name))
-    found = [(name, read_pid(layout.pid_file(name))) for name in names if wanted(name)]
-    return [(name, identity) for name, identity in found if identity is not None]
-
-
-async def engines_json(layout: Layout) -> list[dict[str, Any]]:
-    """What every engine that was started here says of itself; `error` if it does not answer."""
-    names = sorted(file.stem.removeprefix("engine-") for file in layout.run.glob("engine-*.pid"))
-    return [await _engine_json(name, layout.engine_socket(name)) for name in names]
-
-
-async def _engine_json(name: str, socket: Path) -> dict[str, Any]:
-    empty = {
-        "engine": name,
-        "role": "",
-        "pid": 0,
-        "version": "",
-        "listeners": {},
-        "services": [],
-        "error": "",
-    }
-    try:
-        hello = await call(socket, {"op": "hello"})
-        status = await call(socket, {"op": "status"})
-    except SurfaceError as error:
-        return empty | {"error": str(error)}
-    shown = {key: hello[key] for key in ("role", "pid", "version", "listeners")}
-    return empty | shown | {"services": status["services"]}
-
-
-def installed_programs() -> Programs:
-    """The programs of this installation; engines of another version are replaced."""
-    return Programs(engine_version=version("polycdn"))
-
-
-async def overview(layout: Layout) -> dict[str, Any]:
-    """What `polycdn status --json` prints: the decider's status with the engines, and what is amiss.
-
-    Raises UnavailableError when neither a decider nor an engine runs here.
-    """
-    engines = await engines_json(layout)
-    decider: dict[str, Any] = {"services": [], "surfaces": [], "vantages": [], "journal": {"error": ""}}
-    problems = [f"engine {one['engine']} does not answer: {one['error']}" for one in engines if one["error"]]
-    try:
-        answer = await call(layout.decider_socket, {"op": "status"})
-        decider |= {key: value for key, value in answer.items() if key != "ok"}
-    except SurfaceError:
-        if all(one["error"] for one in engines):
-            raise UnavailableError(f"nothing runs on {layout.state}; start it with `polycdn up`") from None
-        problems.append("no decider runs; engines serve their last plan")
-    problems += [
-        f"surface {one['surface']}, {one['service']}: {one['error']}"
-        for one in decider["surfaces"]
-        if one["error"]
-    ]
-    problems += [
-        f"service {one['service']}: {one['failure']}" for one in decider["services"] if one["failure"]
-    ]
-    problems += [decider["journal"]["error"]] if decider["journal"]["error"] else []
-    return decider | {"engines": engines, "problems": problems}
