@@ -1,7 +1,7 @@
 """What holds whatever happens: properties of every sequence of verdicts, events and times."""
 
-from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -193,23 +193,31 @@ class Judge:
     def _roomy(self, plan: Plan, after: State) -> None:
         """No provider over its capacity, and none that is DOWN carries, while one that is UP has room."""
         spare = {p.name: spare_load(self.service, plan, after, p) for p in self.service.providers}
+        past_saving = [n for r in plan.regions for n, _ in r.shares if self._is_hopeless(after, n, r.region)]
         for region in plan.regions:
-            is_asking = any(demand_of(after, self.service, region.region))
+            asked = demand_of(after, self.service, region.region)
             fit = [
                 p.name
                 for p in self.service.providers
                 if is_allowed(self.service, p, region.region)
                 and is_fit(after, p.name, region.region)
-                and fits(spare[p.name], demand_of(after, self.service, region.region))
+                and fits(spare[p.name], asked)
             ]
             for name, _ in region.shares:
+                if name in past_saving:
+                    continue
                 others = [other for other in fit if other != name]
                 assert not (is_lost(after, name, region.region) and others), (name, others, region)
-                is_over = any(spare_of < 0 for spare_of in spare[name])
-                assert not (is_over and is_asking and others), (name, others, spare, region)
+                is_over = any(left < 0 and ask for left, ask in zip(spare[name], asked, strict=True))
+                assert not (is_over and others), (name, others, spare, region)
+
+    def _is_hopeless(self, after: State, name: str, region: str) -> bool:
+        """Whether a provider carries a region in which everybody is lost."""
+        allowed = [p.name for p in self.service.providers if is_allowed(self.service, p, region)]
+        return name in allowed and all(is_lost(after, other, region) for other in allowed)
 
     def _slow(self, old: Plan, new: Plan, after: State) -> None:
-        """Where nobody was lost or overloaded: not within the dwell, not more than the limit in any minute."""
+        """Where nobody was lost or overloaded: not within the dwell, and no more than allowed a minute."""
         if [dict(r.shares) for r in old.regions] == [dict(r.shares) for r in new.regions]:
             return
         if not self._is_needed(old, after):
@@ -311,3 +319,181 @@ def test_every_plan_is_whole_obeys_the_operator_and_keeps_to_capacity_and_pace(s
 @given(services(), policies, st.lists(turns(), min_size=1, max_size=5))
 def test_the_same_story_gives_the_same_digests(service, policy, story):
     assert played(service, policy, story) == played(service, policy, story)
+
+
+@CALM
+@given(st.permutations(NAMES), st.sampled_from(Rule), st.data())
+def test_losing_any_set_short_of_all_leaves_an_answer_without_them(names, rule, data):
+    providers = tuple(Provider(name, ProviderKind.CDN, Endpoint("x.test"), weight=2) for name in names)
+    service = Service("www", "www.test", providers, regions=(Region("eu", demand_rps=500),))
+    lost = data.draw(st.sets(st.sampled_from(names), max_size=len(names) - 1))
+    state = State(service=service, policy=Policy(rule=rule))
+    for at_ms, gone in ((START_MS, ()), (START_MS + 500, lost)):
+        turn = Turn(
+            later_ms=0,
+            statuses=tuple(Status.DOWN if name in gone else Status.UP for name in NAMES for _ in PLACES),
+            latencies_ms=(30,) * 8,
+            earned_bp=(FULL_BP,) * 8,
+            stances=(None,) * 4,
+            demand_rps=None,
+        )
+        state = decide_on(state, assessed(service, turn, at_ms), at_ms, is_changed=True).state
+    carriers = [name for name, _ in state.plan.regions[0].shares]
+    assert carriers
+    assert not lost & set(carriers)
+    assert set(state.plan.regions[0].order) == set(names), "those lost stay in the order, as the last resort"
+
+
+# Properties of step: events in, decisions out.
+
+SERVICE = Service(
+    "www",
+    "www.test",
+    tuple(Provider(name, ProviderKind.CDN, Endpoint(f"{name}.test")) for name in NAMES[:3]),
+    regions=(Region("eu"), Region("us")),
+    vantages=tuple(Vantage(f"v{number}") for number in range(1, 4)),
+)
+QUICK = Policy(hold_down_ms=5_000, probation_step_ms=4_000, soak_ms=20_000, dwell_ms=3_000)
+whoever = st.sampled_from((*NAMES[:3], "nobody"))
+somewhere = st.sampled_from((None, "eu", "us", "nowhere"))
+
+
+def looks(at_ms: int, failing: frozenset[str] = frozenset(), service: Service = SERVICE):
+    """One look of every vantage at every provider."""
+    return tuple(
+        Observation(
+            at_ms,
+            provider.name,
+            "anywhere",
+            vantage.name,
+            Reason.HTTP_5XX if provider.name in failing else Reason.OK,
+            failures=int(provider.name in failing),
+        )
+        for vantage in service.vantages
+        for provider in service.providers
+    )
+
+
+@st.composite
+def events(draw):
+    """(seconds later, rounds, a function from a time to an event)."""
+    later_s = draw(st.integers(-5, 30))
+    failing = draw(st.frozensets(st.sampled_from(NAMES[:3])))
+    until_s = draw(st.integers(-10, 300_000))
+    provider, region = draw(whoever), draw(somewhere)
+    stance_ = draw(st.sampled_from(Stance))
+    demand = draw(st.integers(-1, 10_000))
+    generation = draw(st.integers(0, 100))
+    rounds = draw(st.integers(1, 150))
+    kinds = (
+        lambda ms: Observed(ms, looks(ms, failing)),
+        lambda ms: Observed(ms, looks(ms, failing)),
+        lambda ms: Observed(ms, looks(ms)),
+        lambda ms: Quiet(ms, rounds),
+        lambda ms: Forced(ms, provider, stance_, ms + until_s * 1_000, region, "ops"),
+        lambda ms: Released(ms, provider, region),
+        lambda ms: Frozen(ms, ms + until_s * 100),
+        lambda ms: Measured(ms, region or "eu", demand, 0),
+        lambda ms: Resumed(ms, generation),
+        lambda ms: Configured(ms, SERVICE, QUICK),
+    )
+    return later_s, draw(st.integers(1, 4)), draw(st.sampled_from(kinds))
+
+
+def stepped(story, start=None) -> list:
+    """The decisions of a story told in events."""
+    decision = start or step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
+    decisions, now_ms = [decision], START_MS
+    for later_s, times, make in story:
+        for _ in range(times):
+            now_ms += later_s * 1_000
+            decision = step(decision.state, make(now_ms), now_ms)
+            decisions.append(decision)
+    return decisions
+
+
+stories = st.lists(events(), max_size=12)
+
+
+@CALM
+@given(stories)
+def test_the_same_events_give_the_same_decisions(story):
+    assert [digest(one) for one in stepped(story)] == [digest(one) for one in stepped(story)]
+
+
+@CALM
+@given(stories)
+def test_time_and_generations_never_go_back_and_no_plan_is_wrong(story):
+    decisions = stepped(story)
+    judge = Judge(SERVICE, replace(QUICK, dwell_ms=0, move_max_bp=FULL_BP))
+    for before, after in pairwise(decisions):
+        assert after.state.now_ms >= before.state.now_ms
+        assert after.report.next_due_ms == 0 or after.report.next_due_ms > after.state.now_ms
+        if after.plan is not None:
+            assert after.plan.generation > before.state.generation
+            assert after.plan == after.state.plan
+        judge._whole(after.state.plan)
+
+
+@CALM
+@given(stories, st.integers(1, 500))
+def test_a_freeze_changes_nothing_until_it_ends(story, length_s):
+    first = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
+    until_ms = START_MS + length_s * 1_000
+    frozen = step(first.state, Frozen(START_MS, until_ms), START_MS)
+    thaws = [Frozen]
+    for decision in stepped([e for e in story if type(e[2](0)) not in thaws], frozen)[1:]:
+        if decision.state.now_ms < until_ms:
+            assert decision.plan is None
+            assert decision.state.plan == first.plan
+
+
+@CALM
+@given(st.sampled_from(NAMES[:3]), st.sampled_from(Stance), st.integers(1, 72 * 3_600), stories)
+def test_the_operators_word_wins_until_it_expires(name, word, length_s, story):
+    first = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
+    until_ms = START_MS + length_s * 1_000
+    forced = step(first.state, Forced(START_MS, name, word, until_ms), START_MS)
+    calm = [e for e in story if isinstance(e[2](0), Observed | Quiet | Measured | Resumed)]
+    for decision in stepped(calm, forced)[1:]:
+        is_over = decision.state.now_ms >= until_ms
+        assert bool(decision.state.forced) is not is_over
+        for region in decision.state.plan.regions:
+            if word is Stance.DOWN and not is_over:
+                assert name not in dict(region.shares)
+
+
+@CALM
+@given(st.lists(st.frozensets(st.sampled_from(NAMES[:3])), max_size=12), st.randoms(use_true_random=False))
+def test_the_order_of_vantages_and_observations_does_not_matter(rounds, shuffler):
+    straight = shuffled = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
+    for number, failing in enumerate(rounds, 1):
+        now_ms = START_MS + number * 1_000
+        seen = list(looks(now_ms, failing))
+        straight = step(straight.state, Observed(now_ms, tuple(seen)), now_ms)
+        shuffler.shuffle(seen)
+        shuffled = step(shuffled.state, Observed(now_ms, tuple(seen)), now_ms)
+        assert digest(straight) == digest(shuffled)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.frozensets(st.sampled_from(NAMES[:3])), max_size=6),
+    st.integers(1, 400),
+    st.sampled_from((None, *Stance)),
+)
+def test_quiet_equals_the_rounds_that_it_stands_for(prelude, rounds, word):
+    decision = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
+    now_ms = START_MS
+    for failing in prelude:
+        now_ms += 1_000
+        decision = step(decision.state, Observed(now_ms, looks(now_ms, failing)), now_ms)
+    if word:
+        decision = step(decision.state, Forced(now_ms, "near", word, now_ms + 90_000), now_ms)
+    one_by_one = decision
+    for number in range(1, rounds + 1):
+        at_ms = now_ms + number * 1_000
+        one_by_one = step(one_by_one.state, Observed(at_ms, looks(at_ms)), at_ms)
+    end_ms = now_ms + rounds * 1_000
+    at_once = step(decision.state, Quiet(end_ms, rounds), end_ms)
+    assert at_once.state == one_by_one.state

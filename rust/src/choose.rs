@@ -23,8 +23,9 @@ const FORGET_HALF_MS: u64 = 5_000;
 ///
 /// | stance | when | tried |
 /// |---|---|---|
-/// | `InPlace` | fewer than 5 failures in a row | where the plan's order has it |
-/// | `SteppedBack` | 5 or more, the last one (or the last trial) less than 2 s ago | after all that are in place |
+/// | `Well` | the last outcome was good, or there was none | where the plan's order has it |
+/// | `Shaky` | 1 to 4 failures in a row | the same, but nobody steps back behind it |
+/// | `SteppedBack` | 5 or more, the last one (or the last trial) less than 2 s ago | last, if any other is well |
 /// | `Trial` | 5 or more, 2 s over | by one request where the order has it, by the others last |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -36,7 +37,8 @@ pub struct Health {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stance {
-    InPlace,
+    Well,
+    Shaky,
     SteppedBack,
     Trial,
 }
@@ -59,12 +61,11 @@ impl Health {
     }
 
     pub fn stance(&self, now_ms: u64) -> Stance {
-        if self.failures_in_row < FAILURES_TO_STEP_BACK {
-            Stance::InPlace
-        } else if now_ms < self.back_until_ms {
-            Stance::SteppedBack
-        } else {
-            Stance::Trial
+        match self.failures_in_row {
+            0 => Stance::Well,
+            1..FAILURES_TO_STEP_BACK => Stance::Shaky,
+            _ if now_ms < self.back_until_ms => Stance::SteppedBack,
+            _ => Stance::Trial,
         }
     }
 
@@ -81,13 +82,19 @@ impl Health {
 }
 
 /// The order of attempts: first those in their place (and a trial, if this request may take one), then those that
-/// stepped back, both in the plan's order. Every candidate is in the answer once; if all stepped back, nothing moves.
+/// stepped back, both in the plan's order. Every candidate is in the answer once; if none is well, nothing moves: there
+/// is nobody to step back for.
 ///
 /// `stances` are in the plan's order; the answer holds positions in it. `trial` is the position that was tried by way
 /// of trial: the caller tells its `Health`.
 pub fn line_up(stances: &[Stance], may_try: bool) -> (Vec<usize>, Option<usize>) {
+    if !stances.contains(&Stance::Well) {
+        return ((0..stances.len()).collect(), None);
+    }
     let trial = if may_try { stances.iter().position(|stance| *stance == Stance::Trial) } else { None };
-    let is_in_place = |position: &usize| stances[*position] == Stance::InPlace || Some(*position) == trial;
+    let is_in_place = |position: &usize| {
+        matches!(stances[*position], Stance::Well | Stance::Shaky) || Some(*position) == trial
+    };
     let (mut first, last): (Vec<usize>, Vec<usize>) = (0..stances.len()).partition(is_in_place);
     first.extend(last);
     (first, trial)
@@ -186,36 +193,37 @@ mod tests {
     #[test]
     fn upstream_steps_back_after_five_failures_and_returns_with_one_success() {
         let mut health = failing(4, 100);
-        assert_eq!(health.stance(100), Stance::InPlace);
+        assert_eq!(health.stance(100), Stance::Shaky);
         health.failed(100);
         assert_eq!(health.stance(100), Stance::SteppedBack);
         assert_eq!(health.stance(2_100), Stance::Trial);
         health.begin_trial(2_100);
         assert_eq!(health.stance(2_100), Stance::SteppedBack);
         health.succeeded(2_200);
-        assert_eq!(health.stance(2_200), Stance::InPlace);
+        assert_eq!(health.stance(2_200), Stance::Well);
     }
 
     #[test]
     fn those_that_stepped_back_come_last_in_the_plans_order() {
-        use Stance::{InPlace, SteppedBack, Trial};
-        assert_eq!(line_up(&[SteppedBack, InPlace, SteppedBack, InPlace], true), (vec![1, 3, 0, 2], None));
-        assert_eq!(line_up(&[Trial, InPlace, Trial], true), (vec![0, 1, 2], Some(0)));
-        assert_eq!(line_up(&[Trial, InPlace, Trial], false), (vec![1, 0, 2], None));
+        use Stance::{Shaky, SteppedBack, Trial, Well};
+        assert_eq!(line_up(&[SteppedBack, Shaky, SteppedBack, Well], true), (vec![1, 3, 0, 2], None));
+        assert_eq!(line_up(&[Trial, Well, Trial], true), (vec![0, 1, 2], Some(0)));
+        assert_eq!(line_up(&[Trial, Well, Trial], false), (vec![1, 0, 2], None));
     }
 
     #[test]
-    fn order_does_not_change_when_all_stepped_back() {
-        assert_eq!(line_up(&[Stance::SteppedBack; 3], true).0, vec![0, 1, 2]);
+    fn order_does_not_change_when_nobody_is_well() {
+        use Stance::{Shaky, SteppedBack, Trial};
+        assert_eq!(line_up(&[SteppedBack; 3], true).0, vec![0, 1, 2]);
+        assert_eq!(line_up(&[SteppedBack, Shaky, Trial], true), (vec![0, 1, 2], None));
         assert_eq!(line_up(&[], true).0, Vec::<usize>::new());
     }
 
     #[test]
     fn every_candidate_is_tried_once_in_any_mixture() {
-        use Stance::{InPlace, SteppedBack, Trial};
-        let all = [InPlace, SteppedBack, Trial];
-        for code in 0..81_usize {
-            let stances: Vec<Stance> = (0..4).map(|digit| all[code / 3_usize.pow(digit) % 3]).collect();
+        let all = [Stance::Well, Stance::Shaky, Stance::SteppedBack, Stance::Trial];
+        for code in 0..256_usize {
+            let stances: Vec<Stance> = (0..4).map(|digit| all[code / 4_usize.pow(digit) % 4]).collect();
             let (mut order, _) = line_up(&stances, code % 2 == 0);
             order.sort_unstable();
             assert_eq!(order, vec![0, 1, 2, 3]);

@@ -5,7 +5,7 @@
 use crate::clock;
 use crate::count::{Ring, WorkerCounts};
 use crate::error::{EngineError, Refusal};
-use crate::runtime::{Engine, Listeners, Role, Stage};
+use crate::runtime::{DRAIN_MAX, Engine, Listeners, Role, Stage, panic_text};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,11 +74,18 @@ impl<R: Role> Control<R> {
         let control = Rc::new(RefCell::new(self));
         let mut seconds = ticks();
         let connections = Rc::new(Cell::new(0));
+        let overdue = async {
+            engine.reached(Stage::Draining).await;
+            tokio::time::sleep(DRAIN_MAX).await;
+        };
+        tokio::pin!(overdue);
         loop {
             tokio::select! {
                 () = engine.reached(Stage::Stopped) => return Ok(()),
-                _ = terminate.recv() => engine.advance(Stage::Draining),
-                _ = interrupt.recv() => engine.advance(Stage::Draining),
+                () = &mut overdue => return Ok(()),
+                // The second signal does not wait for what is under way.
+                _ = terminate.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
+                _ = interrupt.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
                 _ = seconds.tick() => control.borrow_mut().close_second(),
                 accepted = listener.accept() => accept(accepted, &control, &connections).await,
             }
@@ -88,14 +96,16 @@ impl<R: Role> Control<R> {
         self.ring.close_second(clock::now_ms(), self.counts.iter().map(|counts| &**counts));
     }
 
-    /// The answer to one line, without its end.
+    /// The answer to one line, without its end. An order that broke us is refused: it takes down nothing else.
     fn answer(&mut self, line: &[u8]) -> String {
-        let word = serde_json::from_slice(line)
-            .map_err(|error| Refusal::never(format!("not a word known here: {error}")));
-        match word.and_then(|word| self.carry_out(word)) {
-            Ok(answer) => answer,
-            Err(refusal) => refused(&refusal),
-        }
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let word = serde_json::from_slice(line);
+            self.carry_out(word.map_err(|error| Refusal::never(format!("not a word known here: {error}")))?)
+        }));
+        let result = result.unwrap_or_else(|panic| {
+            Err(Refusal::never(format!("a mistake in polycdn: {}", panic_text(&*panic))))
+        });
+        result.unwrap_or_else(|refusal| refused(&refusal))
     }
 
     fn carry_out(&mut self, word: Word) -> Result<String, Refusal> {
@@ -103,7 +113,9 @@ impl<R: Role> Control<R> {
             Word::Hello {} => accepted(&self.hello()),
             Word::Apply { service } => {
                 let applied = self.store.apply(&service)?;
-                self.publish();
+                if applied.changed {
+                    self.publish();
+                }
                 accepted(&applied)
             }
             Word::Good { service, generation } => {

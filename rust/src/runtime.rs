@@ -10,6 +10,7 @@ use crate::store::Store;
 use crate::table::{Served, Service, check_path_name};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::Deserialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::any::Any;
@@ -27,7 +28,10 @@ use tokio::sync::watch;
 pub const CONFIG_FORMAT: &str = "polycdn/engine/1";
 
 /// How long a drain may take before the process ends anyway.
-const DRAIN_S_MAX: u64 = 30;
+pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long the control thread may take to end once all workers have.
+const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 
 const WORKERS_MAX: usize = 256;
 const BACKLOG: i32 = 4_096;
@@ -95,13 +99,13 @@ pub enum Stage {
 }
 
 impl<R: Role> Engine<R> {
-    /// Goes on to a later stage; an earlier one changes nothing.
-    pub fn advance(&self, stage: Stage) {
+    /// Goes on to a later stage, and tells whether it was later: an earlier one changes nothing.
+    pub fn advance(&self, stage: Stage) -> bool {
         self.stage.send_if_modified(|current| {
             let is_later = stage > *current;
             *current = stage.max(*current);
             is_later
-        });
+        })
     }
 
     /// Returns once this stage, or a later one, is reached.
@@ -146,7 +150,7 @@ pub fn run<R: Role>(role: R, config: &[u8]) -> Result<i32, EngineError> {
     let lock = lock_folder(&folder)?;
     let role = Arc::new(role);
     let mut store = Store::new(folder, Arc::clone(&role));
-    store.load_all(config.prefer_good);
+    store.load_all(config.prefer_good)?;
     let (sockets, listeners) = bind_all(&config)?;
     let engine = Arc::new(Engine {
         table: ArcSwap::from_pointee(role.table(&store.served())),
@@ -226,7 +230,8 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked")
 }
 
-/// Waits until all workers and the control thread ended. The first error drains the rest and is what comes back.
+/// Waits until all workers ended, or the control thread says that the drain took too long. The first error drains
+/// the rest and is what comes back.
 fn wait_for_the_end<R: Role>(
     engine: &Engine<R>,
     endings: &mpsc::Receiver<Ending>,
@@ -234,29 +239,36 @@ fn wait_for_the_end<R: Role>(
 ) -> Result<(), EngineError> {
     let mut first_error = None;
     let mut working = workers;
-    let mut is_draining = false;
-    loop {
-        let ending = match is_draining {
-            false => endings.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            true => endings.recv_timeout(Duration::from_secs(DRAIN_S_MAX)),
-        };
-        // The first thread to end means a drain; from then on the rest has a deadline.
-        is_draining = true;
-        engine.advance(Stage::Draining);
-        let result = match ending {
+    while working > 0 {
+        let result = match endings.recv() {
             Ok(Ending::Worker(result)) => {
                 working -= 1;
                 result
             }
-            Ok(Ending::Control(result)) => result,
+            Ok(Ending::Control(Ok(()))) => return first_error.map_or(Ok(()), Err),
+            Ok(Ending::Control(Err(error))) => {
+                drain_without_control(engine, endings, working);
+                return Err(first_error.unwrap_or(error));
+            }
             Err(_) => break,
         };
         first_error = first_error.or(result.err());
-        if working == 0 {
-            engine.advance(Stage::Stopped);
+        engine.advance(Stage::Draining);
+    }
+    engine.advance(Stage::Stopped);
+    // The word `drain` gets its answer before the process ends.
+    let _ = endings.recv_timeout(LAST_WORD_MAX);
+    first_error.map_or(Ok(()), Err)
+}
+
+/// Nobody is left who could say when the drain took too long.
+fn drain_without_control<R: Role>(engine: &Engine<R>, endings: &mpsc::Receiver<Ending>, working: usize) {
+    engine.advance(Stage::Draining);
+    for _ in 0..working {
+        if endings.recv_timeout(DRAIN_MAX).is_err() {
+            return;
         }
     }
-    first_error.map_or(Ok(()), Err)
 }
 
 fn parse_config(bytes: &[u8], role: &str) -> Result<EngineConfig, EngineError> {
@@ -288,9 +300,13 @@ fn parse_config(bytes: &[u8], role: &str) -> Result<EngineConfig, EngineError> {
 fn lock_folder(folder: &Path) -> Result<File, EngineError> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|error| EngineError::system(path.display(), error))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| EngineError::System(format!("another engine runs on {}", folder.display())))?;
-    Ok(file)
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            Err(EngineError::System(format!("another engine runs on {}", folder.display())))
+        }
+        Err(error) => Err(EngineError::system(path.display(), error)),
+    }
 }
 
 /// The sockets of every worker. With several workers each has its own of every address (SO_REUSEPORT).

@@ -6,13 +6,14 @@
 
 use crate::clock;
 use crate::document::{self, FILE_BYTES_MAX, PublishedPlan, Settings};
-use crate::error::Refusal;
-use crate::runtime::Role;
+use crate::error::{EngineError, Refusal};
+use crate::runtime::{Role, panic_text};
 use crate::table::{Served, Service, check_path_name};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,10 +87,13 @@ impl<R: Role> Store<R> {
         Self { folder, role, in_force: BTreeMap::new(), errors: BTreeMap::new(), removed: BTreeMap::new() }
     }
 
-    /// Loads what every service's folder holds; never fails, `status` tells what was refused.
-    pub fn load_all(&mut self, prefer_good: bool) {
+    /// Loads what every service's folder holds; `status` tells what was refused. Fails only if the folder of all
+    /// services cannot be read.
+    pub fn load_all(&mut self, prefer_good: bool) -> Result<(), EngineError> {
         let sources = if prefer_good { [Source::Good, Source::Plan] } else { [Source::Plan, Source::Good] };
-        for service in service_folders(&self.folder) {
+        let services = service_folders(&self.folder)
+            .map_err(|error| EngineError::system(self.folder.display(), error))?;
+        for service in services {
             for source in sources {
                 match self.load(&service, source) {
                     Ok(loaded) => {
@@ -101,6 +105,7 @@ impl<R: Role> Store<R> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Everything in force, sorted by name of service.
@@ -220,7 +225,11 @@ impl<R: Role> Store<R> {
     fn load(&self, service: &str, source: Source) -> Result<InForce<R::Prepared>, Problem> {
         let folder = self.folder.join(service);
         let (plan_bytes, written_ms) = read_file(&folder.join(source.file()))?;
-        let checked = self.check(service, &folder, &plan_bytes);
+        // A plan that breaks us is refused like any other wrong one.
+        let checked = catch_unwind(AssertUnwindSafe(|| self.check(service, &folder, &plan_bytes)));
+        let checked = checked.unwrap_or_else(|panic| {
+            Err(Refusal::never(format!("a mistake in polycdn: {}", panic_text(&*panic))))
+        });
         let (published, served) = checked.map_err(|error| Problem::Refused(error.at(source.file())))?;
         Ok(InForce { served, published, plan_bytes, source, accepted_ms: written_ms })
     }
@@ -272,15 +281,13 @@ fn older(generation: u64, current: u64) -> Refusal {
 }
 
 /// Names of the folders that can be a service's, sorted.
-fn service_folders(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| check_path_name("service", name).is_ok())
-        .collect();
+fn service_folders(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    let folders = entries.into_iter().filter(|entry| entry.path().is_dir());
+    let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| check_path_name("service", name).is_ok()).collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 /// The settings that a plan names, after checking that the content has the hash.

@@ -1,4 +1,4 @@
-"""Orders to an engine: files and the socket (docs/engine-protocol.md). The nameserver stands for both roles."""
+"""Orders to an engine by files and socket (docs/engine-protocol.md). The nameserver stands for both roles."""
 
 import json
 import re

@@ -90,7 +90,7 @@ def test_a_delay_is_that_of_the_window_or_of_the_kind():
     own = Schedule(1, (Window("alpha", 0, 100, FaultKind.SLOW_FIRST_BYTE, delay_ms=70),))
     usual = Schedule(1, (Window("alpha", 0, 100, FaultKind.SLOW_FIRST_BYTE),))
     assert fault_for(own, "alpha", "k", 0).delay_ms == 70
-    assert fault_for(usual, "alpha", "k", 0).delay_ms == 8_000
+    assert fault_for(usual, "alpha", "k", 0).delay_ms == 2_500
 
 
 def test_nobody_listens_only_while_every_connection_is_refused():

@@ -128,9 +128,9 @@ def test_a_second_dns_operator_is_asked_when_the_first_fails(tmp_path):
     bad = nameserver_spec(tmp_path / "bad", Window("operator", 0, FOREVER_MS, FaultKind.DNS_SERVFAIL))
 
     async def work():
-        async with running(run_nameserver, bad) as one:
-            async with running(run_nameserver, nameserver_spec(tmp_path)) as two:
-                assert await lookup(tmp_path, [one, two]) == "127.0.0.9"
+        good = nameserver_spec(tmp_path)
+        async with running(run_nameserver, bad) as one, running(run_nameserver, good) as two:
+            assert await lookup(tmp_path, [one, two]) == "127.0.0.9"
 
     asyncio.run(work())
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from lab_stage import HOSTNAME, SMALL, until
@@ -30,22 +31,14 @@ def is_alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = open(f"/proc/{pid}/stat").read()  # noqa: SIM115, PTH123
+    stat = Path(f"/proc/{pid}/stat").read_text()
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def client(lab, name, provider, **more):
-    places = lab.places
-    fields = {"content": SMALL, "rates": RATES, "address": places.address(provider)} | more
-    return LoadSpec(
-        lab.process(name),
-        Aim.PINNED,
-        HOSTNAME,
-        places.port,
-        lab.ca_file,
-        lab.file(name, ".requests"),
-        **fields,
-    )
+    fields = {"content": SMALL, "rates": RATES, "address": lab.places.address(provider)}
+    fields |= {"ca_file": lab.ca_file, "request_log": lab.file(name, ".requests")} | more
+    return LoadSpec(lab.process(name), Aim.PINNED, HOSTNAME, lab.places.port, **fields)
 
 
 def test_a_lab_serves_fails_as_told_and_leaves_nobody_behind(tmp_path):
@@ -54,12 +47,9 @@ def test_a_lab_serves_fails_as_told_and_leaves_nobody_behind(tmp_path):
     async def work():
         async with rig(RigSpec(str(tmp_path), HOSTNAME, content=SMALL, windows=windows), Wall()) as lab:
             stop_ms = Wall().now_ms() + 2_500
-            await lab.start(*(client(lab, name, name, stop_ms=stop_ms) for name in ("alpha", "beta")[:0]))
-            loads = [
-                client(lab, "sick", "alpha", stop_ms=stop_ms),
-                client(lab, "well", "beta", stop_ms=stop_ms),
-            ]
-            await lab.start(*loads)
+            await lab.start(
+                client(lab, "sick", "alpha", stop_ms=stop_ms), client(lab, "well", "beta", stop_ms=stop_ms)
+            )
             pids = lab.pids()
             assert all(map(is_alive, pids))
             assert len(pids) == 2 + 3 + 2
@@ -135,12 +125,7 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path, number):
 def test_a_process_that_cannot_start_says_why(tmp_path):
     async def work():
         async with rig(RigSpec(str(tmp_path), HOSTNAME, cdns=(), origins=1), Wall()) as lab:
-            broken = client(lab, "load", "edge", ca_file="/nowhere/ca.pem") if False else None
-            spec = LoadSpec(
-                lab.process("load"), Aim.PINNED, HOSTNAME, 1, "/nowhere/ca.pem", lab.file("load", ".requests")
-            )
-            assert broken is None
-            await lab.start(spec)
+            await lab.start(client(lab, "load", "edge", ca_file="/nowhere/ca.pem"))
 
     with pytest.raises(UnavailableError, match="load"):
         asyncio.run(work())

@@ -24,7 +24,7 @@ from polycdn.run.simulate import (
     the_step,
     to_json,
 )
-from polycdn.run.simulate_layer import BrokenPropertyError, Threshold
+from polycdn.run.simulate_layer import BrokenPropertyError, Place, Threshold
 from polycdn.run.simulation import Options, Plot
 from polycdn.world.population import Population
 from polycdn.world.provider import POLICY, cdn_service
@@ -250,6 +250,15 @@ def test_without_its_company_the_first_of_its_kind_is_hit():
 def test_an_outage_of_another_kind_hits_nobody_of_ones_own():
     layers = own_layers(incidents.load("2021-07-22-akamai"), own_service(), POLICY)
     assert layers[0][3] is None
+
+
+def test_a_region_that_nobody_is_named_for_is_carried_by_all():
+    from dataclasses import replace
+
+    service = own_service()
+    elsewhere = tuple(replace(provider, regions=("elsewhere",)) for provider in service.providers)
+    place = Place("anywhere", replace(service, providers=elsewhere), "cdn-a", Population.lab())
+    assert place.preference == ("cdn-a", "cdn-b", "own-edge")
 
 
 def test_a_provider_to_be_hit_must_exist():

@@ -6,6 +6,8 @@ import pytest
 
 from polycdn import incidents
 from polycdn.incidents import FaultKind, Incident, Kind, Phase
+from polycdn.lab.fault import FaultKind as Fault
+from polycdn.lab.fault import Schedule, Window, fault_for
 from polycdn.model.chance import chance_ppm
 from polycdn.model.observation import Reason
 from polycdn.model.topology import Vantage
@@ -52,6 +54,18 @@ def test_looks_fail_by_the_same_chance_as_in_the_lab():
     failed = [seen(injection, k, 10_000).failures for k in range(500)]
     assert failed == [int(chance_ppm(1, "cdn-a", f"v1/{k}") < 100_000) for k in range(500)]
     assert 25 <= sum(failed) <= 75
+
+
+def test_the_lab_fails_the_very_same_looks():
+    injection = Injection(FLAP, Kind.CDN, "cdn-a", REGIONS)
+    for window in incidents.windows(FLAP)[:8]:
+        lab = Schedule(
+            7, (Window("cdn-a", window.start_ms, window.end_ms, Fault.HTTP_5XX, window.failed_ppm),)
+        )
+        for k in range(100):
+            at_ms = window.start_ms + k
+            fault = fault_for(lab, "cdn-a", f"v2/{k}", at_ms)
+            assert (fault is not None) == (seen(injection, k, at_ms, seed=7, vantage="v2").failures == 1)
 
 
 def test_only_the_provider_that_is_hit_fails():

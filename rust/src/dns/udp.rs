@@ -30,24 +30,23 @@ pub async fn serve(worker: Rc<Worker<Dns>>, socket: StdUdpSocket) -> Result<(), 
     let draining = worker.draining();
     tokio::pin!(draining);
     loop {
-        let is_ready = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut draining => break,
-            ready = socket.readable() => ready.is_ok(),
-        };
-        let result =
-            if is_ready { serve_batch(&worker, &socket, &state, &mut memory, &mut reply) } else { Ok(()) };
-        match result {
+            _ = socket.readable() => {}
+        }
+        match serve_batch(&worker, &socket, &state, &mut memory, &mut reply) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(PAUSE_AFTER_ERROR).await;
             }
             _ => {}
         }
     }
-    let mut last_batches = 0..LAST_BATCHES;
-    while last_batches.next().is_some()
-        && serve_batch(&worker, &socket, &state, &mut memory, &mut reply).is_ok()
-    {}
+    for _ in 0..LAST_BATCHES {
+        if serve_batch(&worker, &socket, &state, &mut memory, &mut reply).is_err() {
+            break;
+        }
+    }
     Ok(())
 }
 

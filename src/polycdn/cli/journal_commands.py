@@ -51,9 +51,8 @@ def verify(
             if text:
                 typer.echo(text)
         verdict = "broken" if found.broken else "whole"
-        typer.echo(
-            f"{place}: {verdict}; {found.records} records ({found.first_seq} to {found.last_seq}) in {found.files} files"
-        )
+        span = f"{found.records} records ({found.first_seq} to {found.last_seq}) in {found.files} files"
+        typer.echo(f"{place}: {verdict}; {span}")
     return 1 if found.broken else 0
 
 

@@ -109,14 +109,20 @@ class _Reader:
                     yield WARNING, "floor", f"{subject}, floor {bound}, and no note says why"
 
     def capacity(self) -> Findings:
-        """Nobody is over capacity while one that is UP has room for some of it."""
+        """Nobody is over capacity while one that is UP has room for some of it.
+
+        Who carries a region in which it is DOWN, because all are, is past saving: others do not move for it.
+        """
         for provider in self.service.providers:
-            if not self._is_over(provider, self.plan):
+            over = self._over(provider, self.plan)
+            if not any(over) or self._carries_where_lost(provider.name):
                 continue
             for plan in self.plan.regions:
-                is_carrying = dict(plan.shares).get(provider.name, 0) > 0
-                rescuer = self._rescuer(plan.region, provider.name) if is_carrying else ""
-                if rescuer and self._demand(plan.region) != (0, 0):
+                demand = self._demand(plan.region)
+                would_help = any(is_over and asks for is_over, asks in zip(over, demand, strict=True))
+                is_carrying = provider.name in dict(plan.shares)
+                rescuer = self._rescuer(plan.region, provider.name) if is_carrying and would_help else ""
+                if rescuer:
                     text = f"{provider.name} is over its capacity while {rescuer}"
                     yield WARNING, "room", f"{text} is UP and has room in {plan.region}"
 
@@ -158,7 +164,7 @@ class _Reader:
         return next((dict(plan.shares) for plan in regions if plan.region == region), {})
 
     def _was_over(self, name: str) -> bool:
-        return self.state.plan is not None and self._is_over(self.providers[name], self.state.plan)
+        return self.state.plan is not None and any(self._over(self.providers[name], self.state.plan))
 
     def _is_lost(self, name: str, region: str) -> bool:
         stance = stance_of(self.state.forced, name, region)
@@ -167,6 +173,11 @@ class _Reader:
         status = self._status(name, region)
         was_down = (name, region) in self.last_seen_down
         return status is Status.DOWN or (status is Status.UNKNOWN and was_down)
+
+    def _carries_where_lost(self, name: str) -> bool:
+        return any(
+            name in dict(plan.shares) and self._is_lost(name, plan.region) for plan in self.plan.regions
+        )
 
     def _rescuer(self, region: str, lost: str) -> str:
         """Somebody UP, whom the operator did not take out, with room for a basis point more; "" if nobody."""
@@ -189,12 +200,10 @@ class _Reader:
             load_mbps, demand_mbps, provider.capacity_mbps
         )
 
-    def _is_over(self, provider: Provider, plan: Plan) -> bool:
+    def _over(self, provider: Provider, plan: Plan) -> tuple[bool, bool]:
+        """Whether a plan gives a provider more than it has capacity for, in requests and in megabits."""
         load_rps, load_mbps = self._load(provider.name, plan)
-        return any(
-            capacity is not None and load > capacity * FULL_BP
-            for load, capacity in ((load_rps, provider.capacity_rps), (load_mbps, provider.capacity_mbps))
-        )
+        return _is_above(load_rps, provider.capacity_rps), _is_above(load_mbps, provider.capacity_mbps)
 
     def _load(self, name: str, plan: Plan) -> tuple[int, int]:
         """Requests and megabits a second that a plan gives a provider, times 10 000."""
@@ -227,3 +236,7 @@ class _Reader:
 def _fits(load: int, demand: int, capacity: int | None) -> bool:
     """Whether one basis point more of a region fits."""
     return capacity is None or demand == 0 or load + demand <= capacity * FULL_BP
+
+
+def _is_above(load: int, capacity: int | None) -> bool:
+    return capacity is not None and load > capacity * FULL_BP

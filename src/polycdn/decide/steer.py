@@ -157,7 +157,7 @@ def _fill_all(ledger: Ledger, ranks: Matrix, policy: Policy, good: Plan | None) 
         fill_by_rank(ledger, ranks, limits)
         squeeze(ledger, ranks, limits)
     if any(scene.is_lost for scene in scenes):
-        _fill_lost(ledger, ranks, policy, good)
+        _fill_lost(ledger, policy, good)
     for r, scene in enumerate(scenes):
         if ledger.missing_bp(r) > 0:
             overflow(ledger, r, _last_resort(scene))
@@ -192,7 +192,7 @@ def _last_resort(scene: Scene) -> list[int]:
     return list(range(len(scene.lanes)))
 
 
-def _fill_lost(ledger: Ledger, ranks: Matrix, policy: Policy, good: Plan | None) -> None:
+def _fill_lost(ledger: Ledger, policy: Policy, good: Plan | None) -> None:
     """Serves regions in which everybody looks DOWN as `on_total_loss` says."""
     weights, limits = [], []
     for scene in ledger.scenes:
@@ -200,8 +200,6 @@ def _fill_lost(ledger: Ledger, ranks: Matrix, policy: Policy, good: Plan | None)
         weights.append(chosen or [0] * len(scene.lanes))
         limits.append([FULL_BP if weight else 0 for weight in weights[-1]])
     fill_by_weight(ledger, weights, limits)
-    elsewhere = _limits(ledger.scenes, 0)
-    squeeze(ledger, ranks, [row if any(row) else elsewhere[r] for r, row in enumerate(limits)])
     for r, scene in enumerate(ledger.scenes):
         if scene.is_lost:
             overflow(ledger, r, [k for k, weight in enumerate(weights[r]) if weight])

@@ -12,7 +12,7 @@ from polycdn.incidents.incident import Incident
 
 FILE_BYTES_MAX: Final = 1_048_576
 PHASES_MAX: Final = 100
-PERIODS_MAX: Final = 10_000
+PERIODS_MAX: Final = 2_000
 
 
 def all_ids() -> tuple[str, ...]:

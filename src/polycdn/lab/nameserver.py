@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import dns.exception
 import dns.flags
@@ -51,8 +52,7 @@ class Nameserver(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the socket to answer on."""
-        # A selector transport is not registered as one before Python 3.12.
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, wire: bytes, addr: tuple[str, int]) -> None:
         """Answers one query; what is not a query is dropped."""

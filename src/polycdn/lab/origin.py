@@ -128,4 +128,6 @@ def _claim(keys_dir: Path, key: str, fresh: bytes) -> bytes | None:
         os.link(draft, path)
     except FileExistsError:
         return path.read_bytes()
+    finally:
+        draft.unlink()
     return None

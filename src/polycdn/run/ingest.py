@@ -18,7 +18,7 @@ from polycdn.measure.report import REPORT_FORMAT, VantageReport
 from polycdn.measure.sign import STAMP_HEADER, VANTAGE_HEADER, WINDOW_MS, refusal
 from polycdn.model.observation import Observation, Source
 from polycdn.model.topology import Service
-from polycdn.model.units import ORIGIN, Clock
+from polycdn.model.units import ANYWHERE, ORIGIN, Clock
 from polycdn.model.wire import from_json
 from polycdn.run.inbox import Inbox
 from polycdn.surface.feed import problem
@@ -37,6 +37,7 @@ class Sender:
     heard_ms: int = 0
     last: VantageReport | None = None
     refused: int = 0
+    refused_why: str = ""
 
 
 class Ingest:
@@ -61,19 +62,23 @@ class Ingest:
         sender = self.senders.get(headers.get(VANTAGE_HEADER, ""))
         if sender is None:
             return 401, "no such vantage"
+        status, why = self._take(sender, headers, body)
+        if status in (400, 401):
+            sender.refused += 1
+            sender.refused_why = why
+        return status, why
+
+    def _take(self, sender: Sender, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
         now_ms = self._clock.now_ms()
         if why := refusal(sender.key, headers, body, now_ms, 0):
-            sender.refused += 1
             return 401, why
         if int(headers[STAMP_HEADER]) <= sender.newest_ms:
             return 409, "this report, or a newer one, was taken before"
         try:
             report = from_json(VantageReport, json.loads(body))
         except (ValueError, RecursionError) as error:
-            sender.refused += 1
             return 400, f"not a report: {error}"
         if why := self._unfit(report, headers):
-            sender.refused += 1
             return 400, why
         sender.newest_ms, sender.heard_ms, sender.last = report.at_ms, now_ms, report
         for one in report.services:
@@ -111,9 +116,10 @@ class Ingest:
 
 
 def places_of(service: Service) -> frozenset[tuple[str, str]]:
-    """Every (provider, region) that an observation of this service can be about."""
+    """Every (provider, region) that an observation of this service can be about; ANYWHERE = all regions."""
     providers = [provider.name for provider in service.providers] + [ORIGIN]
-    return frozenset((provider, region.name) for provider in providers for region in service.regions)
+    regions = [region.name for region in service.regions] + [ANYWHERE]
+    return frozenset((provider, region) for provider in providers for region in regions)
 
 
 def _unbelievable(seen: Observation, report: VantageReport, places: frozenset[tuple[str, str]]) -> str:

@@ -168,8 +168,9 @@ class Decider:
             links: tuple[EngineLink | SurfaceLink, ...] = (*self.spec.engines, *self.spec.surfaces)
             every = {one.service: one for link in links for one in link.settings}
             return (Outlet(MemorySurface("shadow"), every, self._clock),)
+        reread_ms = REREAD_MS * (self._clock.speed if isinstance(self._clock, Script) else 1)
         engines = [
-            Outlet(engine, {one.service: one for one in link.settings}, self._clock, REREAD_MS)
+            Outlet(engine, {one.service: one for one in link.settings}, self._clock, reread_ms)
             for engine, link in zip(self._engines, self.spec.engines, strict=True)
         ]
         others = [
@@ -237,6 +238,11 @@ class Decider:
             for outlet in self.publisher.outlets
             for service, line in sorted(outlet.lines.items())
             if line.why
+        ]
+        lines += [
+            f"vantage {name}: reports refused: {sender.refused_why}"
+            for name, sender in sorted(self.ingest.senders.items())
+            if sender.refused
         ]
         text = "; ".join([*lines, *([self.loop.journal_error] if self.loop.journal_error else [])])
         if text != self._told:

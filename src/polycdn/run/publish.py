@@ -54,7 +54,7 @@ class Outlet:
     ) -> None:
         self.surface = surface
         self.lines: dict[str, Line] = {service: Line() for service in settings}
-        self._settings = settings
+        self._settings = dict(settings)
         self._clock = clock
         self._reread_ms = reread_ms
         self._read_ms = 0
@@ -62,6 +62,11 @@ class Outlet:
         self._pause_ms = 0
         self._results: list[Entry] = []
         self._task: asyncio.Task[None] | None = None
+
+    def carry(self, settings: Settings) -> None:
+        """From now on the surface carries this service, or carries it with these settings."""
+        self._settings[settings.service] = settings
+        self.lines.setdefault(settings.service, Line())
 
     def want(self, plan: Plan) -> None:
         """Takes note of a plan, if the surface carries its service; `settle` brings it there."""

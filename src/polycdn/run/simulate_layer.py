@@ -84,11 +84,9 @@ class Place:
     def __init__(self, name: str, service: Service, hit: str | None, population: Population) -> None:
         self.name = name
         self.hit = hit
-        self.preference = tuple(
-            provider.name
-            for provider in service.providers
-            if not provider.regions or name in provider.regions
-        )
+        carriers = [each.name for each in service.providers if not each.regions or name in each.regions]
+        # A region that nobody is named for is carried by all: an answer is never empty.
+        self.preference = tuple(carriers or [each.name for each in service.providers])
         self.threshold = Threshold(self.preference)
         self.threshold_changes = 0
         self.edge_bp = 0

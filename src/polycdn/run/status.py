@@ -107,6 +107,7 @@ def vantages_json(senders: dict[str, Sender]) -> list[Json]:
             "skipped": sender.last.skipped if sender.last else 0,
             "dropped": sender.last.dropped if sender.last else 0,
             "refused": sender.refused,
+            "refused_why": sender.refused_why,
         }
         for name, sender in sorted(senders.items())
     ]

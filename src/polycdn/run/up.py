@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from polycdn.config.loaded import EngineRole, EngineSpec, Loaded, VantageSite
 from polycdn.errors import PolycdnError, SurfaceError, UnavailableError
@@ -29,7 +29,9 @@ from polycdn.run.layout import Layout
 from polycdn.run.process import identity_of, read_pid, write_pid
 from polycdn.run.running import UP
 from polycdn.run.supervise import EngineKeeper, Keeper, Program, tell, until_ready
-from polycdn.run.wiring import UpOptions, decider_spec, engine_config, local_sites, vantage_spec
+from polycdn.run.wiring import LabOptions as LabOptions
+from polycdn.run.wiring import UpOptions as UpOptions
+from polycdn.run.wiring import decider_spec, engine_config, local_sites, vantage_spec
 from polycdn.surface.files import write_whole
 
 READY_MS_MAX: Final = 15_000
@@ -50,16 +52,6 @@ class Programs:
         "import sys; from polycdn.cli.main import main; main(['vantage', '--spec', sys.argv[1]])",
     )
     engine_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LabOptions:
-    """What a rehearsal asks for besides: look 0 of every vantage is due at `looks_start_ms`, each look has
-    its key in the header `key_header`, and engines end with us."""
-
-    key_header: str
-    looks_start_ms: int
-    seed: int
 
 
 def installed_programs() -> Programs:
