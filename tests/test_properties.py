@@ -32,7 +32,8 @@ START_MS = 1_763_466_480_000
 MINUTE_MS = 60_000
 NAMES = ("fast", "near", "wide", "own")
 PLACES = ("eu", "us")
-CALM = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(UNHURRIED, max_examples=20)
 
 
 # Services, policies and what happens to them.
@@ -309,19 +310,19 @@ def played(service: Service, policy: Policy, story: list[Turn], judge: Judge | N
 # Properties of steering.
 
 
-@CALM
+@UNHURRIED
 @given(services(), policies, st.lists(turns(), min_size=1, max_size=8))
 def test_every_plan_is_whole_obeys_the_operator_and_keeps_to_capacity_and_pace(service, policy, story):
     played(service, policy, story, Judge(service, policy))
 
 
-@CALM
+@UNHURRIED
 @given(services(), policies, st.lists(turns(), min_size=1, max_size=5))
 def test_the_same_story_gives_the_same_digests(service, policy, story):
     assert played(service, policy, story) == played(service, policy, story)
 
 
-@CALM
+@UNHURRIED
 @given(st.permutations(NAMES), st.sampled_from(Rule), st.data())
 def test_losing_any_set_short_of_all_leaves_an_answer_without_them(names, rule, data):
     providers = tuple(Provider(name, ProviderKind.CDN, Endpoint("x.test"), weight=2) for name in names)
@@ -384,7 +385,7 @@ def events(draw):
     stance_ = draw(st.sampled_from(Stance))
     demand = draw(st.integers(-1, 10_000))
     generation = draw(st.integers(0, 100))
-    rounds = draw(st.integers(1, 150))
+    rounds = draw(st.integers(1, 60))
     kinds = (
         lambda ms: Observed(ms, looks(ms, failing)),
         lambda ms: Observed(ms, looks(ms, failing)),
@@ -415,13 +416,13 @@ def stepped(story, start=None) -> list:
 stories = st.lists(events(), max_size=12)
 
 
-@CALM
+@LONG
 @given(stories)
 def test_the_same_events_give_the_same_decisions(story):
     assert [digest(one) for one in stepped(story)] == [digest(one) for one in stepped(story)]
 
 
-@CALM
+@LONG
 @given(stories)
 def test_time_and_generations_never_go_back_and_no_plan_is_wrong(story):
     decisions = stepped(story)
@@ -435,7 +436,7 @@ def test_time_and_generations_never_go_back_and_no_plan_is_wrong(story):
         judge._whole(after.state.plan)
 
 
-@CALM
+@LONG
 @given(stories, st.integers(1, 500))
 def test_a_freeze_changes_nothing_until_it_ends(story, length_s):
     first = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
@@ -448,7 +449,7 @@ def test_a_freeze_changes_nothing_until_it_ends(story, length_s):
             assert decision.state.plan == first.plan
 
 
-@CALM
+@LONG
 @given(st.sampled_from(NAMES[:3]), st.sampled_from(Stance), st.integers(1, 72 * 3_600), stories)
 def test_the_operators_word_wins_until_it_expires(name, word, length_s, story):
     first = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
@@ -463,7 +464,7 @@ def test_the_operators_word_wins_until_it_expires(name, word, length_s, story):
                 assert name not in dict(region.shares)
 
 
-@CALM
+@LONG
 @given(st.lists(st.frozensets(st.sampled_from(NAMES[:3])), max_size=12), st.randoms(use_true_random=False))
 def test_the_order_of_vantages_and_observations_does_not_matter(rounds, shuffler):
     straight = shuffled = step(State(), Configured(START_MS, SERVICE, QUICK), START_MS)
@@ -476,10 +477,10 @@ def test_the_order_of_vantages_and_observations_does_not_matter(rounds, shuffler
         assert digest(straight) == digest(shuffled)
 
 
-@settings(max_examples=40, deadline=None)
+@LONG
 @given(
     st.lists(st.frozensets(st.sampled_from(NAMES[:3])), max_size=6),
-    st.integers(1, 400),
+    st.integers(1, 250),
     st.sampled_from((None, *Stance)),
 )
 def test_quiet_equals_the_rounds_that_it_stands_for(prelude, rounds, word):

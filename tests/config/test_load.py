@@ -283,7 +283,7 @@ def test_the_environment_overrides_and_its_faults_name_the_variable(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(env=bad, folder=str(tmp_path))
     assert [fault.place for fault in caught.value.faults] == [f"${name}" for name in sorted(bad)]
-    assert "POLYCDN_PROVIDER__CDN_A__<KEY>" in caught.value.faults[2].remedy
+    assert "POLYCDN_PROVIDER__CDN_" in caught.value.faults[2].remedy
 
 
 def test_variables_stand_in_texts(tmp_path):

@@ -58,7 +58,9 @@ class Exchange:
 Behave = Callable[[Exchange], None]
 
 
-def answer(body: bytes = b"good", status: str = "200 OK", fields: str = "content-type: text/plain\r\n") -> Behave:
+def answer(
+    body: bytes = b"good", status: str = "200 OK", fields: str = "content-type: text/plain\r\n"
+) -> Behave:
     """Answers everything alike and keeps the connection."""
     return says(f"HTTP/1.1 {status}\r\n{fields}content-length: {len(body)}\r\n\r\n".encode() + body)
 
@@ -128,18 +130,21 @@ class Provider:
             thread.start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError, Hangup):
-            if self.certificate:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(*self.certificate)
-                connection = context.wrap_socket(connection, server_side=True)
-            self._open.add(connection)
-            with connection.makefile("rb") as stream:
-                while exchange := self._read(connection, stream, number):
-                    self.requests.append(exchange)
-                    self.behave(exchange)
-        self._open.discard(connection)
-        connection.close()
+        # ValueError: the edge broke off in the middle of a request.
+        try:
+            with contextlib.suppress(OSError, Hangup, ValueError):
+                if self.certificate:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(*self.certificate)
+                    connection = context.wrap_socket(connection, server_side=True)
+                self._open.add(connection)
+                with connection.makefile("rb") as stream:
+                    while exchange := self._read(connection, stream, number):
+                        self.requests.append(exchange)
+                        self.behave(exchange)
+        finally:
+            self._open.discard(connection)
+            connection.close()
 
     def _read(self, connection: socket.socket, stream: Any, number: int) -> Exchange | None:
         line = stream.readline().decode()
@@ -166,7 +171,9 @@ class Provider:
 def upstream(name: str, port: int, **endpoint: Any) -> Upstream:
     """A CDN on loopback, without TLS unless `endpoint` says otherwise."""
     addresses = ("127.0.0.1",)
-    return Upstream(name, ProviderKind.CDN, Endpoint(HOST, port, **{"tls": False, "addresses": addresses, **endpoint}))
+    return Upstream(
+        name, ProviderKind.CDN, Endpoint(HOST, port, **{"tls": False, "addresses": addresses, **endpoint})
+    )
 
 
 def refused_port() -> int:
@@ -175,7 +182,9 @@ def refused_port() -> int:
         return int(listener.getsockname()[1])
 
 
-QUICK = Limits(connect_timeout_ms=1_000, first_byte_timeout_ms=400, idle_timeout_ms=1_000, client_head_timeout_ms=800)
+QUICK = Limits(
+    connect_timeout_ms=1_000, first_byte_timeout_ms=400, idle_timeout_ms=1_000, client_head_timeout_ms=800
+)
 
 
 def settings(*upstreams: Upstream, limits: Limits = QUICK, **more: Any) -> Settings:
@@ -183,14 +192,18 @@ def settings(*upstreams: Upstream, limits: Limits = QUICK, **more: Any) -> Setti
     return Settings("www", more.pop("hostnames", (HOST,)), upstreams, limits=limits, **more)
 
 
-def published(one: Settings, generation: int = 1, orders: dict[str, tuple[str, ...]] | None = None) -> PublishedPlan:
+def published(
+    one: Settings, generation: int = 1, orders: dict[str, tuple[str, ...]] | None = None
+) -> PublishedPlan:
     """A plan that tries the upstreams in their order, everywhere unless `orders` has the region."""
     names = tuple(upstream.name for upstream in one.upstreams)
     rows = []
     for region in one.regions or (Region(),):
         order = (orders or {}).get(region.name, names)
         rows.append(RegionPlan(region.name, ((order[0], 10_000),), order, 60))
-    return PublishedPlan(Plan(one.service, generation, generation - 1, 1_700_000_000_000, tuple(rows)), digest(one))
+    return PublishedPlan(
+        Plan(one.service, generation, generation - 1, 1_700_000_000_000, tuple(rows)), digest(one)
+    )
 
 
 @dataclass

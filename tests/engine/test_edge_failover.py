@@ -67,14 +67,19 @@ def test_any_fault_before_the_first_byte_goes_on_to_the_next_provider(shared_edg
         assert (reply.status, reply.body) == (200, b"good")
         assert len(bad.requests) == 1
         wanted = {("bad", reason), ("good", "ok")}
-        poll(lambda: wanted <= {(row["provider"], row["reason"]) for row in shared_edge.counts()}, "no counts")
+        poll(
+            lambda: wanted <= {(row["provider"], row["reason"]) for row in shared_edge.counts()}, "no counts"
+        )
 
 
 def test_a_refused_connection_goes_on_to_the_next_provider(shared_edge):
     with Provider(answer()) as good:
         shared_edge.serve(settings(upstream("shut", refused_port()), upstream("good", good.port)))
         assert parse(shared_edge.raw(get())).body == b"good"
-        poll(lambda: ("shut", "refused") in {(r["provider"], r["reason"]) for r in shared_edge.counts()}, "no count")
+        poll(
+            lambda: ("shut", "refused") in {(r["provider"], r["reason"]) for r in shared_edge.counts()},
+            "no count",
+        )
 
 
 def test_answers_of_an_object_without_expectations_pass_whatever_they_are(shared_edge):
@@ -144,7 +149,9 @@ def test_a_post_that_was_sent_is_never_sent_again(shared_edge, behave):
 def test_a_post_goes_on_when_nobody_can_have_seen_it(shared_edge):
     with Provider(answer()) as good:
         shared_edge.serve(settings(upstream("shut", refused_port()), upstream("good", good.port)))
-        reply = parse(shared_edge.raw(get(method="POST", fields="content-length: 3\r\nconnection: close\r\n") + b"abc"))
+        reply = parse(
+            shared_edge.raw(get(method="POST", fields="content-length: 3\r\nconnection: close\r\n") + b"abc")
+        )
         assert reply.status == 200
         assert [(one.method, one.body) for one in good.requests] == [("POST", b"abc")]
 
@@ -229,13 +236,18 @@ def test_clients_of_a_region_get_its_order_and_the_edge_itself_goes_to_the_origi
         shared_edge.serve(service, {"far": ("cdn", "own"), "here": ("own", "cdn")})
         assert parse(shared_edge.raw(get())).body == b"origin"
         regions = collections.Counter()
-        poll(lambda: "here" in {row["region"] for row in shared_edge.counts() if row["provider"] == "own"}, "no count")
+        poll(
+            lambda: "here" in {row["region"] for row in shared_edge.counts() if row["provider"] == "own"},
+            "no count",
+        )
         assert not regions
 
 
 def test_requests_are_counted_as_the_client_saw_them(shared_edge):
     with Provider(answer()) as good:
-        shared_edge.serve(settings(upstream("good", good.port), hostnames=("www.example.test",), limits=QUICK))
+        shared_edge.serve(
+            settings(upstream("good", good.port), hostnames=("www.example.test",), limits=QUICK)
+        )
         assert parse(shared_edge.raw(get())).status == 200
         poll(lambda: any(row["outcome"] == "ok" for row in shared_edge.served()), "no ok")
     assert parse(shared_edge.raw(get())).status == 503

@@ -29,7 +29,7 @@ def behave(exchange: Exchange) -> None:
     """Answers by path; /echo gives the request's body back."""
     paths = {
         "/204": b"HTTP/1.1 204 No Content\r\n\r\n",
-        "/304": b"HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\ncontent-length: 5\r\n\r\n",
+        "/304": b'HTTP/1.1 304 Not Modified\r\netag: "a"\r\ncontent-length: 5\r\n\r\n',
         "/head": b"HTTP/1.1 200 OK\r\ncontent-length: 12345\r\n\r\n",
         "/chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: 1\r\n\r\n",
         "/interim": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -37,7 +37,9 @@ def behave(exchange: Exchange) -> None:
         b"content-length: 2\r\n\r\nok",
     }
     if exchange.target == "/echo":
-        exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(exchange.body), exchange.body))
+        exchange.send(
+            b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(exchange.body), exchange.body)
+        )
     elif exchange.target == "/until-close":
         exchange.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
         raise Hangup
@@ -117,8 +119,12 @@ def test_bodies_of_any_length_pass_in_both_framings(shared_edge, length):
     body = bytes(index % 251 for index in range(length))
     plain = get("/echo", f"content-length: {length}\r\nconnection: close\r\n", "POST") + body
     assert parse(both_ways(shared_edge, plain)).body == body
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[i : i + 7_000] for i in range(0, length, 7_000)))
-    chunked = get("/echo", "transfer-encoding: chunked\r\nconnection: close\r\n", "POST") + chunks + b"0\r\n\r\n"
+    chunks = b"".join(
+        b"%x\r\n%s\r\n" % (len(p), p) for p in (body[i : i + 7_000] for i in range(0, length, 7_000))
+    )
+    chunked = (
+        get("/echo", "transfer-encoding: chunked\r\nconnection: close\r\n", "POST") + chunks + b"0\r\n\r\n"
+    )
     assert parse(both_ways(shared_edge, chunked)).body == body
 
 
@@ -177,7 +183,9 @@ def test_events_pass_as_they_happen():
 def test_an_upgraded_connection_is_a_tunnel():
     def socket_echo(exchange: Exchange) -> None:
         assert (exchange.value("upgrade"), exchange.value("connection")) == ("websocket", "upgrade")
-        exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhi")
+        exchange.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhi"
+        )
         exchange.send(exchange.connection.recv(100).upper())
         raise Hangup
 
@@ -201,21 +209,30 @@ def test_nobody_reaches_http2_behind_the_edge_by_an_upgrade(shared_edge, provide
 
 
 def test_a_name_that_is_no_services_is_421(shared_edge):
-    assert parse(shared_edge.raw(b"GET / HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n")).status == 421
-    absolute = f"GET http://{HOST.upper()}:80/x HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n".encode()
+    assert (
+        parse(shared_edge.raw(b"GET / HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n")).status
+        == 421
+    )
+    absolute = (
+        f"GET http://{HOST.upper()}:80/x HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n".encode()
+    )
     assert parse(shared_edge.raw(absolute)).status == 200
 
 
 H = f"host: {HOST}\r\n".encode()
 
 SMUGGLED = {
-    "length and chunked": b"POST / HTTP/1.1\r\n" + H + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunked": b"POST / HTTP/1.1\r\n"
+    + H
+    + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"POST / HTTP/1.1\r\n" + H + b"content-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
     "list of lengths": b"POST / HTTP/1.1\r\n" + H + b"content-length: 4, 4\r\n\r\nabcd",
     "signed length": b"POST / HTTP/1.1\r\n" + H + b"content-length: +4\r\n\r\nabcd",
     "huge length": b"POST / HTTP/1.1\r\n" + H + b"content-length: 99999999999999999999\r\n\r\nabcd",
     "empty length": b"POST / HTTP/1.1\r\n" + H + b"content-length:\r\n\r\nabcd",
-    "twice chunked": b"POST / HTTP/1.1\r\n" + H + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+    "twice chunked": b"POST / HTTP/1.1\r\n"
+    + H
+    + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
     "chunked not last": b"POST / HTTP/1.1\r\n" + H + b"transfer-encoding: chunked, identity\r\n\r\n",
     "chunked misspelt": b"POST / HTTP/1.1\r\n" + H + b"transfer-encoding: xchunked\r\n\r\n",
     "chunked with vertical tab": b"POST / HTTP/1.1\r\n" + H + b"transfer-encoding: \x0bchunked\r\n\r\n",

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pycurl
 import pytest
-from providers import HOST, QUICK, Edge, Exchange, Hangup, Provider, answer, edge, published, settings, upstream
+from providers import (
+    HOST,
+    QUICK,
+    Edge,
+    Exchange,
+    Hangup,
+    Provider,
+    answer,
+    edge,
+    published,
+    settings,
+    upstream,
+)
 
 from polycdn.model.settings import Certificate
 
@@ -113,7 +125,9 @@ def test_failover_is_the_same_over_every_protocol(shared_edge, authority, protoc
 @pytest.mark.parametrize("protocol", ALL)
 def test_a_body_that_breaks_off_is_an_error_over_every_protocol(shared_edge, authority, protocol):
     def dies(exchange: Exchange) -> None:
-        exchange.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n186a0\r\n" + b"x" * 100_000 + b"\r\n")
+        exchange.send(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n186a0\r\n" + b"x" * 100_000 + b"\r\n"
+        )
         raise Hangup
 
     with Provider(dies) as bad:
@@ -136,7 +150,10 @@ def test_bodies_go_up_over_every_protocol(shared_edge, authority, protocol):
 def test_head_and_empty_answers_over_http2(shared_edge, authority):
     with Provider(answer(b"", "204 No Content", "")) as one:
         shared_edge.serve(settings(upstream("a", one.port), certificates=(own_pair(authority),)))
-        assert (curl(shared_edge, authority, "h2").status, curl(shared_edge, authority, "h2").body) == (204, b"")
+        assert (curl(shared_edge, authority, "h2").status, curl(shared_edge, authority, "h2").body) == (
+            204,
+            b"",
+        )
         assert curl(shared_edge, authority, "h2", NOBODY=1).error == 0
 
 
@@ -148,7 +165,9 @@ def test_the_name_asked_for_picks_the_certificate(shared_edge, authority):
     names = ("one.example.test", "two.example.test")
     with Provider(answer()) as cdn:
         for name in names:
-            service = settings(upstream("a", cdn.port), hostnames=(name,), certificates=(own_pair(authority, name),))
+            service = settings(
+                upstream("a", cdn.port), hostnames=(name,), certificates=(own_pair(authority, name),)
+            )
             service = type(service)(**{**fields_of(service), "service": name.split(".")[0]})
             shared_edge.serve(service)
         for name in names:
@@ -171,14 +190,18 @@ def test_a_providers_certificate_is_verified(shared_edge, authority):
     for reason, pair in bad.items():
         with Provider(answer(b"evil"), pair) as evil, Provider(answer(), good) as well:
             ca = {"tls": True, "ca_file": authority.ca_file}
-            shared_edge.serve(settings(upstream("a", evil.port, **ca), upstream("b", well.port, **ca), limits=QUICK))
+            shared_edge.serve(
+                settings(upstream("a", evil.port, **ca), upstream("b", well.port, **ca), limits=QUICK)
+            )
             seen = curl(shared_edge, authority, "h1")
             assert (seen.status, seen.body) == (200, b"good"), reason
             assert not evil.requests
             assert well.requests[-1].value("host") == f"{HOST}:{shared_edge.port}"
 
 
-def test_a_certificate_that_cannot_be_read_is_refused_and_the_old_plan_serves_on(shared_edge, authority, tmp_path):
+def test_a_certificate_that_cannot_be_read_is_refused_and_the_old_plan_serves_on(
+    shared_edge, authority, tmp_path
+):
     with Provider(answer()) as one:
         shared_edge.serve(settings(upstream("a", one.port)))
         broken = tmp_path / "broken.pem"

@@ -41,32 +41,32 @@ def client(lab, name, provider, **more):
     return LoadSpec(lab.process(name), Aim.PINNED, HOSTNAME, lab.places.port, **fields)
 
 
+def feeds_of(lab):
+    lines = read_lines(lab.request_logs())
+    return [line for line in lines if line.client == "sick" and line.kind == "feed-get"]
+
+
 def test_a_lab_serves_fails_as_told_and_leaves_nobody_behind(tmp_path):
     windows = (Window("alpha", 0, 1 << 60, FaultKind.HTTP_5XX, 300_000),)
 
     async def work():
         async with rig(RigSpec(str(tmp_path), HOSTNAME, content=SMALL, windows=windows), Wall()) as lab:
-            stop_ms = Wall().now_ms() + 2_500
-            await lab.start(
-                client(lab, "sick", "alpha", stop_ms=stop_ms), client(lab, "well", "beta", stop_ms=stop_ms)
-            )
+            await lab.start(client(lab, "sick", "alpha"), client(lab, "well", "beta"))
             pids = lab.pids()
             assert all(map(is_alive, pids))
             assert len(pids) == 2 + 3 + 2
-            await lab.wait("sick", "well")
-            lines = read_lines(lab.request_logs())
-            origin_logs, fault_logs = lab.origin_logs(), lab.fault_logs()
+            await until(lambda: len(feeds_of(lab)) > 20, within_s=30)
+            await lab.stop("sick", "well")
+            figures = feeds_of(lab), kind_figures(read_lines(lab.request_logs()))
         assert not any(map(is_alive, pids))
-        return lines, origin_logs, fault_logs
+        return *figures, lab.origin_logs(), lab.fault_logs()
 
-    lines, origin_logs, fault_logs = asyncio.run(work())
+    feeds, figures, origin_logs, fault_logs = asyncio.run(work())
     schedule = Schedule(1, windows)
-    feeds = [line for line in lines if line.client == "sick" and line.kind == "feed-get"]
-    assert len(feeds) > 20
     for line in feeds:
         is_fated = fault_for(schedule, "alpha", line.key, line.at_ms) is not None
         assert (line.reason is Reason.HTTP_5XX) is is_fated, line
-    assert sum(figures.failed for figures in kind_figures(lines) if figures.client == "well") == 0
+    assert sum(each.failed for each in figures if each.client == "well") == 0
     assert executed_twice(origin_logs) == ()
     assert [applied.kind for applied in faults_applied(fault_logs)] == ["http-5xx"]
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 from lab_stage import FOREVER_MS, SMALL, check_for, staged, until
 
 from polycdn.lab.checks import ChatCheck
+from polycdn.lab.content import statics
 from polycdn.lab.exchange import LAB_KEY
 from polycdn.lab.fault import FaultKind, Window
 from polycdn.lab.fetch import Call, fetch
@@ -165,5 +167,57 @@ def test_the_name_must_be_that_of_the_certificate(tmp_path, certified):
             call = Call("GET", "/probe", {LAB_KEY: "k"})
             outcome = await fetch(site, stage.address, call, check_for("/probe"), Wall())
             assert outcome.reason is Reason.TLS
+
+    asyncio.run(work())
+
+
+async def raw(stage, request):
+    """What comes back, byte for byte, until the server closes."""
+    site = stage.site
+    reader, writer = await asyncio.open_connection(
+        stage.address, site.port, ssl=site.context, server_hostname=site.hostname
+    )
+    writer.write(request)
+    try:
+        return await reader.read()
+    finally:
+        writer.transport.abort()
+
+
+def test_a_head_request_gets_the_fields_of_a_get_and_no_body(tmp_path, certified):
+    async def work():
+        async with staged(tmp_path, certified) as stage:
+            ask = b"HEAD /patch.bin HTTP/1.1\r\nhost: service.test\r\nconnection: close\r\n\r\n"
+            head, _, body = (await raw(stage, ask)).partition(b"\r\n\r\n")
+            assert b"content-length: %d" % SMALL.patch_bytes in head
+            assert body == b""
+
+    asyncio.run(work())
+
+
+def test_a_range_of_the_patch_comes_out_of_the_cache(tmp_path, certified):
+    async def work():
+        async with staged(tmp_path, certified) as stage:
+            fields = b"host: service.test\r\nrange: bytes=5-9\r\nconnection: close"
+            ask = b"GET /patch.bin HTTP/1.1\r\n%b\r\n\r\n" % fields
+            for _ in range(2):
+                head, _, body = (await raw(stage, ask)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 206")
+                assert body == statics(SMALL)["/patch.bin"].body[5:10]
+            await until(lambda: stage.origin_log.read_text())
+            assert stage.origin_log.read_text().count("\n") == 1
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nhost\r\n\r\n", b"\x00" * 300_000]
+)
+def test_what_is_not_http_is_not_answered(tmp_path, certified, request_bytes):
+    async def work():
+        async with staged(tmp_path, certified) as stage:
+            with suppress(ConnectionError):
+                assert await raw(stage, request_bytes) == b""
+            assert (await stage.get("/probe")).reason is Reason.OK
 
     asyncio.run(work())

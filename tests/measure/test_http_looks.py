@@ -138,7 +138,7 @@ def test_a_late_first_byte_is_slow_but_an_answer():
 
 
 def test_a_body_larger_than_expected_is_not_read_for_ever(monkeypatch):
-    monkeypatch.setattr("polycdn.measure.http.BODY_BYTES_MAX", 1_000)
+    monkeypatch.setattr("polycdn.measure.transfer.BODY_BYTES_MAX", 1_000)
     big = answer(b"x" * 100_000)
     look = look_once(big, expect=Expect(body_bytes=5))
     assert look.reason is Reason.CONTENT

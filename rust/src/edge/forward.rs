@@ -9,7 +9,7 @@ use crate::edge::attempt::{Ended, Order, Response, attempt, head_bytes, judge, l
 use crate::edge::body::{BodyError, Pump, Source};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::framing::{Decoder, Framing, Step};
-use crate::edge::message::{Field, RequestHead};
+use crate::edge::message::{Field, RequestHead, value_of};
 use crate::edge::worker::{Edge, Site};
 use bytes::{Bytes, BytesMut};
 use std::net::IpAddr;
@@ -21,6 +21,13 @@ use tokio::time::timeout;
 /// upstream breaks off meanwhile, the next one can still be asked.
 const HOLD_BYTES_MAX: u64 = 64 * 1024;
 const HOLD: Duration = Duration::from_millis(50);
+
+/// How long an upstream may be silent before a client that leaves counts against it.
+const SILENCE_MS: u64 = 1_000;
+
+/// An event stream may be quiet for so long (5 minutes), whatever `idle_timeout_ms` says of other bodies: nothing to
+/// tell is no fault.
+const QUIET_EVENTS: Duration = Duration::from_secs(300);
 
 pub struct Incoming {
     pub head: RequestHead,
@@ -51,6 +58,34 @@ struct Walk<'a> {
     region: u16,
     tried: Vec<Tried>,
     fallback: Option<Fallback>,
+}
+
+/// An attempt whose answer is waited for. Dropped before it is over, the client left: after a while of silence that is
+/// the upstream's doing, and if nobody said so, an upstream more silent than clients are patient would look well.
+struct Waiting<'a> {
+    walk: &'a Walk<'a>,
+    destination: &'a Destination,
+    provider: u16,
+    began_ms: u64,
+    is_over: bool,
+}
+
+impl Waiting<'_> {
+    fn over(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let now_ms = self.walk.edge.now_ms();
+        if self.is_over || now_ms.saturating_sub(self.began_ms) < SILENCE_MS {
+            return;
+        }
+        self.destination.health.borrow_mut().failed(now_ms);
+        self.walk.count(self.provider, Reason::Timeout, 0);
+        self.walk.edge.counts.served(Some(&self.walk.site.service), self.walk.region, Outcome::Failed);
+    }
 }
 
 /// The answer to a request; an error if the client's own body did not come.
@@ -90,7 +125,11 @@ impl Walk<'_> {
                 },
             };
             let began_ms = self.edge.now_ms();
-            let failure = match self.ask(order, &destination, &mut pump).await {
+            let waiting =
+                Waiting { walk: &self, destination: &destination, provider, began_ms, is_over: false };
+            let asked = self.ask(order, &destination, &mut pump).await;
+            waiting.over();
+            let failure = match asked {
                 Err(Ended::Client(error)) => return Err(error),
                 Err(Ended::Failed(failure)) => {
                     self.count(provider, failure.reason, 0);
@@ -312,6 +351,9 @@ fn answered(
         let body = Body::Tunnel(Box::new(response.wire), protocol);
         return Answer { status: 101, fields: response.head.fields, length: None, body };
     }
+    let is_events = value_of(&response.head.fields, "content-type")
+        .is_some_and(|kind| kind.starts_with(b"text/event-stream"));
     let idle = Duration::from_millis(order.limits.idle_timeout_ms);
+    let idle = if is_events { idle.max(QUIET_EVENTS) } else { idle };
     relayed(response, |response| Relay::new(response, destination, idle, pump, report), order.head.is_head())
 }

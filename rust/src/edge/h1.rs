@@ -15,7 +15,7 @@ use std::io::{IoSlice, Result};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a connection may be idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -83,10 +83,10 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
 }
 
 impl Connection {
-    /// The next head. The time for it begins with its first byte; before the first request, with the connection.
+    /// The next head. The time for it begins with its first byte.
     async fn next(&self, is_first: bool) -> Next {
         let (patience, bytes_max) = self.edge.client_limits();
-        if !is_first && !self.has_more().await {
+        if !self.has_more(if is_first { patience } else { KEEP_ALIVE }).await {
             return Next::Over;
         }
         match timeout(patience, self.head(bytes_max, is_first)).await {
@@ -96,8 +96,8 @@ impl Connection {
         }
     }
 
-    /// Waits for the first byte of another request; false if none comes, or the worker is to finish.
-    async fn has_more(&self) -> bool {
+    /// Waits for the first byte of a request; false if none comes in time, or the worker is to finish.
+    async fn has_more(&self, patience: Duration) -> bool {
         if self.wire.with_unread(|unread| !unread.is_empty()) {
             return true;
         }
@@ -105,7 +105,7 @@ impl Connection {
             biased;
             filled = self.wire.fill() => matches!(filled, Ok(1..)),
             () = self.edge.drained() => false,
-            () = tokio::time::sleep(KEEP_ALIVE) => false,
+            () = sleep(patience) => false,
         }
     }
 

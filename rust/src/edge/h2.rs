@@ -39,6 +39,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long a client may grant no window for an answer.
 const WRITE_IDLE: Duration = Duration::from_secs(30);
 
+/// Turns given to the connection's task before a stream is reset.
+const FLUSH_TURNS: usize = 4;
+
 /// A connection of which some was read already.
 struct Rewound {
     first: BytesMut,
@@ -300,7 +303,13 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Relay) {
                 let _ = stream.send_data(Bytes::new(), true);
                 return;
             }
-            Err(_) => return stream.send_reset(Reason::INTERNAL_ERROR),
+            Err(_) => {
+                // A reset drops what waits to be written: first the connection's task may write it.
+                for _ in 0..FLUSH_TURNS {
+                    tokio::task::yield_now().await;
+                }
+                return stream.send_reset(Reason::INTERNAL_ERROR);
+            }
         }
     }
 }

@@ -280,3 +280,146 @@ fn expectation(fields: &[httparse::Header], minor: u8) -> Result<bool, Refused> 
         Err(Refused { status: 417, why: "only 100-continue can be expected" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(head: &str) -> Result<RequestHead, Refused> {
+        parse_request(&Bytes::copy_from_slice(head.as_bytes()))
+    }
+
+    fn answer(head: &str, method: &str) -> Result<AnswerHead, Broken> {
+        parse_answer(&Bytes::copy_from_slice(head.as_bytes()), method.as_bytes())
+    }
+
+    fn names(fields: &[Field]) -> Vec<&str> {
+        fields.iter().map(|field| std::str::from_utf8(&field.name).unwrap()).collect()
+    }
+
+    #[test]
+    fn head_end_is_found_however_the_head_arrives() {
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nrest";
+        for cut in 1..head.len() {
+            let mut scan = HeadScan::default();
+            let first = scan.end(&head[..cut]).unwrap();
+            let found = first.or_else(|| scan.end(head).unwrap());
+            assert_eq!(found, Some(head.len() - 4), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn bare_line_feeds_are_found_at_once() {
+        for head in ["\n", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\na: b\n"] {
+            assert!(HeadScan::default().end(head.as_bytes()).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn only_end_to_end_fields_are_kept() {
+        let head = request(
+            "POST /p?q HTTP/1.1\r\nHost: A.b:80\r\nConnection: close, X-One\r\nX-One: 1\r\nX-Two: 2\r\n\
+             Keep-Alive: 1\r\nTE: trailers\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\n",
+        )
+        .unwrap();
+        assert_eq!(names(&head.fields), ["X-Two"]);
+        assert_eq!((&head.authority[..], &head.target[..]), (&b"A.b:80"[..], &b"/p?q"[..]));
+        assert_eq!(
+            (head.framing, head.is_persistent, head.expects_continue),
+            (Framing::Length(3), false, true)
+        );
+        assert_eq!(head.path(), b"/p");
+    }
+
+    #[test]
+    fn refusals_have_the_status_that_fits() {
+        let host = "host: a\r\n";
+        let cases = [
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+            (format!("GET / HTTP/1.1\r\n{host}{host}\r\n"), 400),
+            (format!("GET / HTTP/1.1\r\n{host}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"), 400),
+            (format!("GET / HTTP/1.1\r\n{host}content-length: 1\r\ncontent-length: 2\r\n\r\n"), 400),
+            (format!("GET / HTTP/1.1\r\n{host}content-length: 0x1\r\n\r\n"), 400),
+            (format!("GET / HTTP/1.1\r\n{host} folded: 1\r\n\r\n"), 400),
+            (format!("GET / HTTP/1.1\r\n{host}a : 1\r\n\r\n"), 400),
+            (format!("GET /ä HTTP/1.1\r\n{host}\r\n"), 400),
+            (format!("GET / HTTP/2.0\r\n{host}\r\n"), 505),
+            (format!("CONNECT a:80 HTTP/1.1\r\n{host}\r\n"), 501),
+            (format!("GET / HTTP/1.1\r\n{host}expect: tea\r\n\r\n"), 417),
+            (format!("GET / HTTP/1.1\r\n{host}{}\r\n", "a: b\r\n".repeat(200)), 431),
+        ];
+        for (head, status) in cases {
+            assert_eq!(
+                request(&head).map(|_| 200).unwrap_or_else(|refused| refused.status),
+                status,
+                "{head:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn same_content_length_twice_is_one() {
+        let head = "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 7\r\ncontent-length: 7\r\n\r\n";
+        assert_eq!(request(head).unwrap().framing, Framing::Length(7));
+    }
+
+    #[test]
+    fn absolute_target_wins_over_host() {
+        for (target, path) in [("http://b:8/p?q", "/p?q"), ("HTTPS://b:8", "/"), ("http://b:8?q", "/?q")] {
+            let head = request(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")).unwrap();
+            assert_eq!((&head.authority[..], &head.target[..]), (&b"b:8"[..], path.as_bytes()));
+        }
+        for target in ["ftp://b/", "http:///p", "http://u@b/", "b", "*"] {
+            assert!(request(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")).is_err(), "{target}");
+        }
+        assert!(request("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn upgrade_needs_both_fields_and_never_leads_to_http2() {
+        let upgrade =
+            |fields: &str| request(&format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).unwrap().upgrade;
+        assert_eq!(
+            upgrade("connection: Upgrade\r\nupgrade: websocket\r\n").as_deref(),
+            Some(&b"websocket"[..])
+        );
+        assert_eq!(upgrade("upgrade: websocket\r\n"), None);
+        assert_eq!(upgrade("connection: upgrade\r\nupgrade: h2c\r\n"), None);
+        assert_eq!(upgrade("connection: upgrade\r\nupgrade: websocket, HTTP/2.0\r\n"), None);
+    }
+
+    #[test]
+    fn connection_persists_as_version_and_field_say() {
+        let persists = |version: &str, fields: &str| {
+            request(&format!("GET / HTTP/{version}\r\nhost: a\r\n{fields}\r\n")).unwrap().is_persistent
+        };
+        assert!(persists("1.1", "") && persists("1.0", "connection: Keep-Alive\r\n"));
+        assert!(!persists("1.0", "") && !persists("1.1", "connection: x, close\r\n"));
+    }
+
+    #[test]
+    fn answers_end_as_their_status_method_and_fields_say() {
+        let framing = |head: &str, method: &str| answer(head, method).unwrap().framing;
+        assert_eq!(framing("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", "GET"), Framing::Length(5));
+        assert_eq!(framing("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", "HEAD"), Framing::None);
+        assert_eq!(framing("HTTP/1.1 304 X\r\ncontent-length: 5\r\n\r\n", "GET"), Framing::None);
+        assert_eq!(framing("HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n", "GET"), Framing::Chunked);
+        let open = answer("HTTP/1.1 200 OK\r\n\r\n", "GET").unwrap();
+        assert_eq!((open.framing, open.is_persistent), (Framing::UntilClose, false));
+    }
+
+    #[test]
+    fn answers_that_could_be_read_in_two_ways_are_broken() {
+        for head in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            "HTTP/1.1 999 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/3 200 OK\r\n\r\n",
+            "ICY 200 OK\r\n\r\n",
+        ] {
+            assert!(answer(head, "GET").is_err(), "{head:?}");
+        }
+    }
+}

@@ -1,5 +1,17 @@
 //! The HTTP edge: a streaming reverse proxy that walks the plan's order until somebody answers well.
 //!
+//! What a client can rely on:
+//! - A Host (or `:authority`) that is no service's is answered 421. A server name in TLS that is no service's gets the
+//!   first certificate of the first service, by name, that has one; without any, the handshake fails.
+//! - Until the first byte of an answer was passed on, any failure of an upstream leads to the next in the plan's order:
+//!   refused, reset, timeout, bad TLS, an empty or garbled head, 5xx, and for an object that the settings name another
+//!   status, type or length than expected. A small body of known length is looked at whole before it is passed on.
+//! - POST, PATCH and unknown methods are never carried out twice: they go on only if no connection came about.
+//! - An answer that breaks off is a connection that is cut (a reset stream in HTTP/2), never a short body.
+//! - When nobody answered well: the last upstream's 5xx (or unexpected status); else 503 (nobody could be reached), 504
+//!   (nobody answered in time) or 502, with a Proxy-Status that names every attempt.
+//! - Informational answers (1xx but 100 and 101) and trailers are not passed on.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `worker` | listeners, the worker's view of the table, drain |

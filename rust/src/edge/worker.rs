@@ -14,6 +14,7 @@ use crate::runtime::{Engine, Worker};
 use crate::table::{Service, Snapshot};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -29,6 +30,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// Pause when the system has no connection to give (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Most connections taken from a listener's queue when a drain begins; its length.
+const LATE_MAX: usize = 4_096;
 
 /// How often idle connections to upstreams are looked through.
 const TIDY: Duration = Duration::from_secs(5);
@@ -221,8 +225,15 @@ impl Drop for Open {
     }
 }
 
+/// Lets the process have as many connections as the system permits it; the default of 1024 is for people at a terminal.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// Serves until the engine drains and all that was under way is finished.
 pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
+    raise_open_files();
     let edge = Rc::new(Edge::new(&worker));
     let acceptor = tls::server_config(Arc::clone(&worker.engine))
         .map_err(|error| EngineError::system("setting up TLS", error))
@@ -248,7 +259,9 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
 }
 
 async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
-    loop {
+    let mut late = 0;
+    while late < LATE_MAX {
+        late += usize::from(edge.is_draining());
         // Whoever connected before the drain is still served: what waits in the listener's queue comes first.
         let accepted = tokio::select! {
             biased;

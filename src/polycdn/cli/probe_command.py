@@ -84,34 +84,40 @@ def as_object(report: "ProbeReport", now_ms: int) -> dict[str, Any]:
 
 
 def print_table(report: "ProbeReport", now_ms: int) -> None:
-    """One row for each look, times in milliseconds."""
+    """One column for each look, one row for each phase, times in milliseconds."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    table = Table(
-        title=f"{report.url} ({report.service or 'no config knows this hostname'})", title_style="bold"
-    )
-    table.add_column("provider")
-    table.add_column("result")
-    for name in ("status", "bytes", "protocol", *PHASES, "total ms", "cert days"):
-        table.add_column(name, justify="right")
+    carrier = f"service {report.service}" if report.service else "no config knows this hostname"
+    console.print(f"{report.url} ({carrier})", markup=False, highlight=False)
+    table = Table("")
     for look in report.looks:
-        phases_ms = [f"{getattr(look.phases, f'{name}_us') / 1000:.1f}" for name in PHASES]
-        table.add_row(
-            escape(look.provider),
-            f"[{'green' if look.is_good else 'red'}]{look.reason.value}[/]",
-            str(look.status or "-"),
-            str(look.body_bytes),
-            look.protocol or "-",
-            *phases_ms,
-            f"{look.phases.total_us / 1000:.1f}",
-            str(look.chain.days_left(now_ms)) if look.chain else "-",
-        )
-    console.print(table)
+        table.add_column(look.provider, justify="right", style="" if look.is_good else "red")
+    for label, cells in rows(report, now_ms):
+        table.add_row(label, *cells, end_section=label in ("address", "transfer ms"))
+    console.print(table, markup=False)
     for look in report.looks:
         if look.detail:
-            console.print(f"{look.provider} ({look.address}): {look.detail}", markup=False, highlight=False)
+            console.print(f"{look.provider}: {look.detail}", markup=False, highlight=False)
     if report.has_same_body is False:
         console.print("The bodies differ between providers.", style="yellow")
+
+
+def rows(report: "ProbeReport", now_ms: int) -> list[tuple[str, list[str]]]:
+    """Label and one cell for each look."""
+    looks = report.looks
+    return [
+        ("result", [look.reason.value for look in looks]),
+        ("status", [str(look.status or "-") for look in looks]),
+        ("bytes", [str(look.body_bytes) for look in looks]),
+        ("protocol", [look.protocol or "-" for look in looks]),
+        ("address", [look.address for look in looks]),
+        *((f"{phase} ms", [_ms(getattr(look.phases, f"{phase}_us")) for look in looks]) for phase in PHASES),
+        ("total ms", [_ms(look.phases.total_us) for look in looks]),
+        ("cert days", [str(look.chain.days_left(now_ms)) if look.chain else "-" for look in looks]),
+    ]
+
+
+def _ms(time_us: int) -> str:
+    return f"{time_us // 1000}.{time_us % 1000 // 100}"

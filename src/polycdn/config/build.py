@@ -72,7 +72,7 @@ def _service(table: ServiceTable, root: Root) -> Service:
 
 
 def _providers(table: ServiceTable, root: Root) -> list[ProviderTable]:
-    """The order of `rules.providers_of`."""
+    """The order of `rules_policy.providers_of`."""
     if table.providers is None:
         return table.provider or root.provider
     by_name = {provider.name: provider for provider in (*root.provider, *table.provider)}

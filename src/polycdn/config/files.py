@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from polycdn.config.checked import Checked
 from polycdn.config.locate import Path as KeyPath
-from polycdn.config.rules import Checked
 
 PEM_BYTES_MAX: Final = 1_048_576
 KEY_BYTES_MIN: Final = 16

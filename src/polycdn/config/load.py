@@ -58,10 +58,11 @@ def _check(tree: Tree, faults: list[Fault]) -> "Root | None":
     # pydantic takes a while to import, and only who loads a config needs it.
     from pydantic import ValidationError
 
+    from polycdn.config.checked import Checked
     from polycdn.config.complain import faults_of
     from polycdn.config.dialect import Spelling, spell
     from polycdn.config.files import check_files
-    from polycdn.config.rules import Checked, check_rules
+    from polycdn.config.rules import check_rules
     from polycdn.config.schema import Root
 
     spelling = Spelling(tree, faults)

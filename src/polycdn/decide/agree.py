@@ -6,7 +6,7 @@ so a liar moves nobody, not even together with others' bad luck (decision 0004).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from polycdn.decide.calibrate import Limits, limits
@@ -18,6 +18,9 @@ from polycdn.model.verdict import Blame
 
 HINT_MAX_MNAT: Final = 6_000
 """What one vantage can add to a hint: about two failures, so that a liar cannot hold a provider in its place for long."""
+
+ALONE_MIN_MNAT: Final = 6_000
+"""No vantage is alarmed alone by less; the lowest threshold there is lies above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,66 +73,97 @@ def kept_among(fresh: int, known: int) -> int:
 
 def agree(layout: Layout, seat: Seat, streams: Sequence[Stream]) -> Opinion:
     """The opinion of these fresh streams of one seat. Their order does not matter."""
-    fresh = len(streams)
-    kept = kept_among(fresh, seat.known)
-    healthy = {stream.healthy_bp for stream in streams}
-    if healthy <= {0}:
-        marks = _limits(layout, layout.levels_bp[0], max(1, kept), kept < fresh)
-    else:
-        levels = sorted(level or layout.levels_bp[0] for level in healthy)
-        marks = _highest([_limits(layout, level, max(1, kept), kept < fresh) for level in levels])
     latency_ms = _middle_latency_ms(streams)
+    is_plain = is_clear = True
+    for stream in streams:
+        if stream.down_mnat != NOTHING_MNAT:
+            is_clear = is_plain = False
+        elif stream.up_mnat or stream.slow_mnat or stream.healthy_bp:
+            is_plain = False
+    if is_plain:
+        return _calm(layout, seat.known, len(streams), latency_ms)
+    fresh, kept = len(streams), kept_among(len(streams), seat.known)
+    marks = _marks(layout, streams, max(1, kept))
     if not kept:
         return Opinion(fresh, 0, marks, latency_ms=latency_ms)
     ups = [stream.up_mnat[0] for stream in streams if stream.up_mnat]
     up = _sum_of_lowest(ups, kept) if len(ups) == fresh else 0
     slow = _sum_of_lowest([stream.slow_mnat for stream in streams], kept)
-    if all(stream.down_mnat == NOTHING_MNAT for stream in streams):
+    if is_clear:
         return Opinion(fresh, kept, marks, up_mnat=up, slow_mnat=slow, latency_ms=latency_ms)
     return _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+
+
+@lru_cache(maxsize=4_096)
+def _calm(layout: Layout, known: int, fresh: int, latency_ms: int) -> Opinion:
+    kept = kept_among(fresh, known)
+    marks = _limits(layout, layout.levels_bp[0], max(1, kept), kept < fresh)
+    return Opinion(fresh, kept, marks, latency_ms=latency_ms)
+
+
+def _marks(layout: Layout, streams: Sequence[Stream], kept: int) -> Limits:
+    """Thresholds; for vantages that learned different healthy shares, the strictest of any of these shares."""
+    floor_bp = layout.levels_bp[0]
+    learned = sorted({stream.healthy_bp or floor_bp for stream in streams})
+    if len(learned) == 1:
+        return _limits(layout, learned[0], kept, kept < len(streams))
+    marks = [_limits(layout, level, kept, kept < len(streams)) for level in learned or [floor_bp]]
+    return Limits(
+        down=tuple(max(limit) for limit in zip(*(mark.down for mark in marks), strict=True)),
+        up=max(mark.up for mark in marks),
+        slow=max(mark.slow for mark in marks),
+        excess=max(mark.excess for mark in marks),
+    )
 
 
 def _doubtful(
     layout: Layout, streams: Sequence[Stream], kept: int, marks: Limits, up: int, slow: int, latency_ms: int
 ) -> Opinion:
-    sums = [
-        _sum_of_lowest(list(scores), kept) for scores in zip(*(s.down_mnat for s in streams), strict=True)
-    ]
+    by_way = list(zip(*[stream.down_mnat for stream in streams], strict=True))
+    sums = [_sum_of_lowest(scores, kept) for scores in by_way]
     progress = [total * FULL_BP // limit for total, limit in zip(sums, marks.down, strict=True)]
-    way = max(range(len(progress)), key=progress.__getitem__)
-    if not progress[way]:
-        loudest = [max(scores) for scores in zip(*(s.down_mnat for s in streams), strict=True)]
-        way = max(range(len(loudest)), key=lambda at: loudest[at] * FULL_BP // marks.down[at])
-    ranked = sorted(streams, key=lambda stream: (-stream.down_mnat[way], stream.vantage))
-    left_out = sorted(stream.vantage for stream in ranked[: len(streams) - kept] if stream.down_mnat[way])
+    leading = progress
+    if not any(progress):
+        leading = [max(scores) * FULL_BP // limit for scores, limit in zip(by_way, marks.down, strict=True)]
+    way = leading.index(max(leading))
+    excess = [stream.excess_mnat for stream in streams]
     return Opinion(
-        fresh=len(streams),
-        kept=kept,
-        limits=marks,
-        progress_bp=progress[way],
-        hint_bp=_hint_bp(streams, marks),
-        way=way,
-        evidence_mnat=sums[way],
-        total_mnat=sums[TOTAL],
-        up_mnat=up,
-        slow_mnat=slow,
-        excess_mnat=_sum_of_lowest([stream.excess_mnat for stream in streams], kept),
-        latency_ms=latency_ms,
-        left_out=tuple(left_out),
-        minority=() if progress[way] >= FULL_BP else _alarmed_alone(layout, streams),
-        blame=_common_blame(ranked[len(streams) - kept :]),
+        len(streams),
+        kept,
+        marks,
+        progress[way],
+        _hint_bp(by_way, marks),
+        way,
+        sums[way],
+        sums[TOTAL],
+        up,
+        slow,
+        _sum_of_lowest(excess, kept),
+        latency_ms,
+        _left_out(streams, way, len(streams) - kept),
+        () if progress[way] >= FULL_BP else _alarmed_alone(layout, streams),
+        _common_blame(streams),
     )
 
 
-def _hint_bp(streams: Sequence[Stream], marks: Limits) -> int:
+def _hint_bp(by_way: Sequence[tuple[int, ...]], marks: Limits) -> int:
     """Progress of everybody's evidence, nobody's counted beyond HINT_MAX_MNAT: for holding back, never for moving."""
-    return max(
-        sum(min(stream.down_mnat[way], HINT_MAX_MNAT) for stream in streams) * FULL_BP // limit
-        for way, limit in enumerate(marks.down)
-    )
+    hint_bp = 0
+    for scores, limit in zip(by_way, marks.down, strict=True):
+        total = 0
+        for score in scores:
+            total += score if score < HINT_MAX_MNAT else HINT_MAX_MNAT
+        hint_bp = max(hint_bp, total * FULL_BP // limit)
+    return hint_bp
 
 
-def _sum_of_lowest(scores: list[int], kept: int) -> int:
+def _left_out(streams: Sequence[Stream], way: int, out: int) -> tuple[str, ...]:
+    """The most alarming vantages, ties by name, sorted by name; those without any alarm are not named."""
+    ranked = sorted([(-stream.down_mnat[way], stream.vantage) for stream in streams if stream.down_mnat[way]])
+    return tuple(sorted([vantage for _, vantage in ranked[:out]]))
+
+
+def _sum_of_lowest(scores: Sequence[int], kept: int) -> int:
     """The sum without the largest ones; on the way to DOWN the most alarming, on the way back the most reassuring."""
     out = len(scores) - kept
     if out == 0:
@@ -143,7 +177,7 @@ def _alarmed_alone(layout: Layout, streams: Sequence[Stream]) -> tuple[str, ...]
     """Vantages whose own evidence would be an alarm if they were alone, by name."""
     alone = []
     for stream in streams:
-        if stream.down_mnat == NOTHING_MNAT:
+        if max(stream.down_mnat) < ALONE_MIN_MNAT:
             continue
         marks = _limits(layout, stream.healthy_bp or layout.levels_bp[0], 1, False)
         if any(score >= limit for score, limit in zip(stream.down_mnat, marks.down, strict=True)):
@@ -167,18 +201,3 @@ def _middle_latency_ms(streams: Sequence[Stream]) -> int:
 
 def _limits(layout: Layout, healthy_bp: int, kept: int, is_robust: bool) -> Limits:
     return limits(healthy_bp, kept, is_robust, layout.rounds)
-
-
-@cache
-def _highest_of(marks: tuple[Limits, ...]) -> Limits:
-    return Limits(
-        down=tuple(max(limit) for limit in zip(*(mark.down for mark in marks), strict=True)),
-        up=max(mark.up for mark in marks),
-        slow=max(mark.slow for mark in marks),
-        excess=max(mark.excess for mark in marks),
-    )
-
-
-def _highest(marks: list[Limits]) -> Limits:
-    """Vantages that learned different healthy shares: the strictest threshold of any of these shares."""
-    return _highest_of(tuple(marks))

@@ -19,15 +19,15 @@ from typing import Final
 
 from polycdn.decide.agree import Opinion
 from polycdn.decide.layout import Seat
-from polycdn.decide.likelihood import TOTAL
 from polycdn.model.state import Standing
 from polycdn.model.verdict import Blame, Status
 
 SAME_DOUBT_PARTS: Final = 4
 """One in the same doubt as another has this part of its evidence at least."""
 
-HINT_PARTS: Final = int(__import__("os").environ.get("HP","10"))
-"""x"""
+HINT_PARTS: Final = 12
+"""Before its robust evidence has gathered, a recent failure or two at the origin (`Opinion.hint_bp`) count so many
+times: an alarm comes at a moment when a provider had more bad luck than the origin with the same fault."""
 
 DOUBT_BP: Final = 2_500
 """First doubt: this far on the way to an alarm."""
@@ -71,8 +71,7 @@ def attribute(
 def _shares_doubt(other: Opinion, opinion: Opinion) -> bool:
     if other.progress_bp * SAME_DOUBT_PARTS >= opinion.progress_bp:
         return True
-    is_total = opinion.total_mnat >= opinion.limits.down[TOTAL]
-    return other.hint_bp * (SAME_DOUBT_PARTS if is_total else HINT_PARTS) >= opinion.progress_bp
+    return other.hint_bp * HINT_PARTS >= opinion.progress_bp
 
 
 def _is_failing(other: Opinion, standing: Standing, opinion: Opinion) -> bool:

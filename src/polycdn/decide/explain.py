@@ -1,13 +1,14 @@
 """Why traffic is where it is, in sentences for whoever is woken at night. Times are UTC."""
 
 from polycdn.decide import ramp, steer
-from polycdn.decide.force import word_on
-from polycdn.decide.lane import Footing, Lane, Scene, survey
+from polycdn.decide.force import SAID, word_on
+from polycdn.decide.lane import Footing, Lane, Scene, is_on_probation, survey
 from polycdn.decide.words import percent, span, utc
 from polycdn.model.event import Forced
 from polycdn.model.plan import Note, Plan, Severity
 from polycdn.model.policy import Policy, Rule
 from polycdn.model.state import Report, Standing, State
+from polycdn.model.units import FULL_BP
 from polycdn.model.verdict import Blame, Status, Verdict
 
 FAULTS = {
@@ -53,7 +54,7 @@ def _on_word(word: Forced) -> str:
     where = "everywhere" if word.region is None else f"in {word.region}"
     who = f" by {word.by}" if word.by else ""
     why = f" ({word.why})" if word.why else ""
-    return f"{word.provider} is forced {word.stance} {where}{who} until {utc(word.until_ms)}{why}."
+    return f"{word.provider} is {SAID[word.stance]} {where}{who} until {utc(word.until_ms)}{why}."
 
 
 def _on_region(state: State, policy: Policy, scene: Scene) -> list[str]:
@@ -114,7 +115,9 @@ def _on_evidence(verdict: Verdict) -> list[str]:
     subject = f"{verdict.provider} in {verdict.region}"
     sentences = []
     if verdict.status in (Status.DOWN, Status.DEGRADED) or verdict.alarm_bp >= ramp.DOUBT_BP:
-        parts = [f"{percent(min(10_000, verdict.alarm_bp))} of the way to an alarm"]
+        parts = []
+        if verdict.status is not Status.DOWN:
+            parts.append(f"{percent(verdict.alarm_bp)} of the way to an alarm")
         parts += [FAULTS[verdict.blame]] if verdict.blame in FAULTS else []
         parts += [verdict.why.rstrip(".")] if verdict.why else []
         sentences.append(f"Evidence on {subject}: {'; '.join(parts)}.")
@@ -135,7 +138,7 @@ def _loud(plan: Plan, report: Report) -> list[Note]:
 
 def _on_next(state: State, policy: Policy) -> list[str]:
     """What time alone will change, the soonest first."""
-    moments = [(word.until_ms, f"{word.provider} is no longer forced {word.stance}") for word in state.forced]
+    moments = [(word.until_ms, f"{word.provider} is no longer {SAID[word.stance]}") for word in state.forced]
     if state.frozen_until_ms:
         moments.append((state.frozen_until_ms, "the freeze ends and the plan may change again"))
     else:
@@ -145,11 +148,25 @@ def _on_next(state: State, policy: Policy) -> list[str]:
         if pace.calm_since_ms and settled_ms > state.now_ms:
             what = f"answers of {pace.region} may be kept {policy.ttl_calm_s} s again, if it stays calm"
             moments.append((settled_ms, what))
-    if state.evidence_due_ms > state.now_ms and any(s.status is Status.DOWN for s in state.standings):
-        moments.append((state.evidence_due_ms, "a hold-down or a step of probation may end"))
+    moments += _returns(state, policy)
     if not moments:
         return ["Next: nothing changes unless the evidence does."]
     return [f"Next, at {utc(at_ms)}: {what}." for at_ms, what in sorted(moments)]
+
+
+def _returns(state: State, policy: Policy) -> list[tuple[int, str]]:
+    """Who comes back, and when the next step of it may be."""
+    moments = []
+    for standing in state.standings:
+        subject = f"{standing.provider} in {standing.region}"
+        if standing.status is Status.DOWN and standing.hold_until_ms > state.now_ms:
+            what = f"the hold-down of {subject} ends; it comes back once the evidence of its health suffices"
+            moments.append((standing.hold_until_ms, what))
+        elif is_on_probation(standing):
+            earned = percent(min(FULL_BP, 2 * standing.probation_bp))
+            what = f"{subject} may carry {earned}, if it stays clean"
+            moments.append((standing.clean_since_ms + policy.probation_step_ms, what))
+    return [moment for moment in moments if moment[0] > state.now_ms]
 
 
 def _wishes(state: State, policy: Policy) -> list[tuple[int, str]]:

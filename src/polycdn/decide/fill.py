@@ -165,6 +165,22 @@ def overflow(ledger: Ledger, r: int, lanes: Sequence[int]) -> None:
         ledger.give(r, k, share_bp)
 
 
+def relieve(ledger: Ledger, ranks: Matrix, limits: Matrix) -> None:
+    """Moves what overloaded providers carry to those of the same region that have room."""
+    for r, order in enumerate(ranks):
+        for from_k in order:
+            for to_k in order:
+                shift_bp = min(
+                    _lack_bp(ledger, r, ledger.scenes[r].lanes[from_k].index, 0, r),
+                    ledger.shares[r][from_k],
+                    limits[r][to_k] - ledger.shares[r][to_k],
+                    ledger.room_bp(r, to_k),
+                )
+                if shift_bp > 0 and from_k != to_k:
+                    ledger.give(r, from_k, -shift_bp)
+                    ledger.give(r, to_k, shift_bp)
+
+
 def _scaled(capacity: int | None) -> int | None:
     return None if capacity is None else capacity * FULL_BP
 

@@ -184,8 +184,9 @@ def looks_of(batch: list[Observation], policy: Policy, now_ms: int, excess_bp: i
 
     A stamp in the future is taken as now: a vantage whose clock is ahead must not look fresh for ever.
     """
-    if len(batch) > 1:
-        batch = sorted(batch, key=lambda seen: seen.at_ms)
+    if len(batch) == 1:
+        return [_look_alone(batch[0], policy, now_ms, excess_bp)]
+    batch = sorted(batch, key=lambda seen: seen.at_ms)
     near_ms = policy.probe_interval_ms * 3 // 4
     looks: list[Look] = []
     start = 0
@@ -194,6 +195,16 @@ def looks_of(batch: list[Observation], policy: Policy, now_ms: int, excess_bp: i
             looks.append(_look(batch[start:at], policy, now_ms, excess_bp))
             start = at
     return looks
+
+
+def _look_alone(seen: Observation, policy: Policy, now_ms: int, excess_bp: int) -> Look:
+    failures = _counts(policy, seen) if seen.failures else 0
+    at_ms, first_byte_ms = seen.at_ms, seen.first_byte_ms
+    is_slow = seen.reason is Reason.SLOW or 0 < policy.slow_ms <= first_byte_ms
+    return Look(
+        at_ms if 0 < at_ms <= now_ms else max(1, min(at_ms, now_ms)),
+        max(seen.attempts, 1), failures, is_slow, first_byte_ms, failures > 0 and seen.reason in _DNS, excess_bp,
+    )  # fmt: skip
 
 
 def _look(batch: list[Observation], policy: Policy, now_ms: int, excess_bp: int) -> Look:
@@ -214,6 +225,8 @@ def after_looks(stream: Stream, looks: list[Look], layout: Layout, up_max_mnat: 
     """The stream after these looks; `up_max_mnat` is -1 unless its provider is out and on its way back."""
     interval_ms = max(1, layout.policy.probe_interval_ms)
     idle_looks = layout.idle_ms // interval_ms + 1
+    if up_max_mnat < 0 and len(looks) == 1 and not looks[0].failures and _is_idle(stream, looks[0], interval_ms):
+        return _after_idle_look(stream, looks[0], layout, interval_ms, idle_looks)
     healthy_bp = stream.healthy_bp or layout.levels_bp[0]
     steps = steps_of(healthy_bp)
     down = stream.down_mnat or NOTHING_MNAT
@@ -237,9 +250,9 @@ def after_looks(stream: Stream, looks: list[Look], layout: Layout, up_max_mnat: 
             excess, blame = 0, Blame.NOBODY
         elif look.failures:
             blame = Blame.DNS if look.is_dns else Blame.PROVIDER
-        excess = _bounded(excess + _excess_step(look.excess_bp) * weight // _FULL_WEIGHT)
-        if look.first_byte_ms:
-            latency = latency + (look.first_byte_ms - latency) // 8 if latency else look.first_byte_ms
+        if look.excess_bp:
+            excess = _bounded(excess + _excess_step(look.excess_bp) * weight // _FULL_WEIGHT)
+        latency = _smoothed_ms(latency, look.first_byte_ms)
         seen_ms = max(seen_ms, look.at_ms)
     level = stream.healthy_bp
     if attempts >= LEARN_LOOKS:
@@ -249,6 +262,34 @@ def after_looks(stream: Stream, looks: list[Look], layout: Layout, up_max_mnat: 
         stream.provider, stream.region, stream.vantage, down, (up,) if up_max_mnat >= 0 else (), slow,
         latency, seen_ms, attempts, failures, blame, level, excess,
     )  # fmt: skip
+
+
+def _is_idle(stream: Stream, look: Look, interval_ms: int) -> bool:
+    return (
+        stream.down_mnat == NOTHING_MNAT
+        and not (look.is_slow or stream.slow_mnat or stream.up_mnat)
+        and 4 * (look.at_ms - stream.seen_ms) >= 3 * interval_ms
+    )
+
+
+def _after_idle_look(stream: Stream, look: Look, layout: Layout, interval_ms: int, idle_looks: int) -> Stream:
+    """As `after_looks`, for the commonest case: a good look at a stream without any doubt."""
+    attempts = stream.attempts + min(max(1, (look.at_ms - stream.seen_ms) // interval_ms), idle_looks)
+    failures, level = stream.failures, stream.healthy_bp
+    if attempts >= LEARN_LOOKS:
+        level = learned_bp(attempts, failures, layout.levels_bp)
+        attempts, failures = attempts // 2, failures // 2
+    return Stream(
+        stream.provider, stream.region, stream.vantage, NOTHING_MNAT, (), 0,
+        _smoothed_ms(stream.latency_ms, look.first_byte_ms), look.at_ms, attempts, failures,
+        Blame.NOBODY, level, 0,
+    )  # fmt: skip
+
+
+def _smoothed_ms(latency_ms: int, first_byte_ms: int) -> int:
+    if not first_byte_ms:
+        return latency_ms
+    return latency_ms + (first_byte_ms - latency_ms) // 8 if latency_ms else first_byte_ms
 
 
 def _weight(elapsed_ms: int, interval_ms: int) -> int:
@@ -265,9 +306,10 @@ def down_after(down: tuple[int, ...], look: Look, steps: Steps, weight: int) -> 
         if down == NOTHING_MNAT:
             return down
         if weight == _FULL_WEIGHT:
-            return tuple(
-                score - fall if score > fall else 0 for score, fall in zip(down, steps.fall, strict=True)
-            )
+            return tuple([s - f if s > f else 0 for s, f in zip(down, steps.fall, strict=True)])
+        return tuple([_bounded(s - f * weight // _FULL_WEIGHT) for s, f in zip(down, steps.fall, strict=True)])
+    if not good and weight == _FULL_WEIGHT:
+        return tuple([min(s + r, SCORE_MAX_MNAT) for s, r in zip(down, steps.rise, strict=True)])
     scale = look.attempts * _FULL_WEIGHT
     scores = [
         _bounded(score + (rise * look.failures - fall * good) * weight // scale)

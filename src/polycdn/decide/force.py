@@ -14,6 +14,8 @@ from polycdn.model.topology import Service
 FORCE_MAX_MS: Final = 72 * 3_600_000
 """A word that outlives a long weekend is forgotten by whoever gave it."""
 
+SAID: Final = {Stance.UP: "forced up", Stance.DOWN: "forced down", Stance.DRAIN: "drained"}
+
 Words = tuple[Forced, ...]
 Notes = tuple[Note, ...]
 
@@ -25,7 +27,7 @@ def with_forced(forced: Words, event: Forced, service: Service, now_ms: int) -> 
         return forced, (Note(Severity.WARNING, "force_refused", f"service {service.name}: {refusal}"),)
     kept = tuple(word for word in forced if not _replaces(event, word))
     text = (
-        f"service {service.name}: {event.provider} is forced {event.stance} {_where(event.region)} "
+        f"service {service.name}: {event.provider} is {SAID[event.stance]} {_where(event.region)} "
         f"until {utc(event.until_ms)}{_by(event.by, event.why)}"
     )
     return (*kept, event), (Note(Severity.INFO, "forced", text),)
@@ -54,7 +56,7 @@ def unexpired(forced: Words, service: Service, now_ms: int) -> tuple[Words, Note
         Note(
             Severity.INFO,
             "force_expired",
-            f"service {service.name}: {word.provider} is no longer forced {word.stance} "
+            f"service {service.name}: {word.provider} is no longer {SAID[word.stance]} "
             f"{_where(word.region)}; that ran out at {utc(word.until_ms)}",
         )
         for word in forced
@@ -101,10 +103,10 @@ def _refusal(event: Forced, service: Service, now_ms: int) -> str:
     if event.region is not None and event.region not in [region.name for region in service.regions]:
         return f"cannot force {event.provider} in {event.region}: no such region"
     if event.until_ms <= now_ms:
-        return f"forcing {event.provider} {event.stance} was over at {utc(event.until_ms)}"
+        return f"{event.provider} would be {SAID[event.stance]} until {utc(event.until_ms)}, which is over"
     if event.until_ms - now_ms > FORCE_MAX_MS:
         return (
-            f"{event.provider} would be forced {event.stance} for {span(event.until_ms - now_ms)}, "
+            f"{event.provider} would be {SAID[event.stance]} for {span(event.until_ms - now_ms)}, "
             f"limit {span(FORCE_MAX_MS)}"
         )
     return ""

@@ -103,7 +103,9 @@ def verdict_on(
     now_ms: int,
 ) -> Verdict:
     """The verdict, the very same object as `past` if nothing of it changes."""
-    status = _shown(standing, opinion, finding)
+    if past is not None and _is_uneventful(opinion, standing, past):
+        return past
+    status = _shown(standing, opinion)
     blame = finding.blame
     if (
         standing.status is Status.DOWN
@@ -128,7 +130,21 @@ def verdict_on(
     return past if past == verdict and past is not None else verdict
 
 
-def _shown(standing: Standing, opinion: Opinion, finding: Finding) -> Status:
+def _is_uneventful(opinion: Opinion, standing: Standing, past: Verdict) -> bool:
+    """Whether all is well and was so: good before, no evidence of anything now, as fast as before."""
+    return (
+        past.status is Status.UP
+        and standing.status is Status.UP
+        and opinion.kept > 0
+        and not (past.alarm_bp or past.minority or past.left_out or past.earliest_change_ms)
+        and not (opinion.evidence_mnat or opinion.minority or opinion.left_out or opinion.slow_mnat)
+        and past.blame is Blame.NOBODY
+        and _steady_latency_ms(opinion.latency_ms, past.latency_ms) == past.latency_ms
+        and past.why == _calm(past.provider, opinion.limits.down[opinion.way], ())
+    )
+
+
+def _shown(standing: Standing, opinion: Opinion) -> Status:
     if not opinion.has_quorum or standing.status is Status.UNKNOWN:
         return Status.UNKNOWN
     if standing.status is Status.DOWN:

@@ -10,7 +10,7 @@ from polycdn.model.policy import Policy
 from polycdn.model.state import Standing, State
 from polycdn.model.topology import Provider, Region
 from polycdn.model.units import FULL_BP
-from polycdn.model.verdict import Status, Verdict
+from polycdn.model.verdict import Blame, Status, Verdict
 
 
 class Footing(IntEnum):
@@ -19,7 +19,7 @@ class Footing(IntEnum):
     | footing    | because                                     | carries                                     |
     |------------|---------------------------------------------|---------------------------------------------|
     | READY      | UP, or forced up                            | what the rule gives, up to its ceiling      |
-    | DOUBTFUL   | DEGRADED for longer than the dwell          | what no READY one has room for              |
+    | DOUBTFUL   | DEGRADED beyond the dwell by its own fault  | what no READY one has room for              |
     | RETURNING  | UP, on probation                            | as READY, up to what it has earned          |
     | UNSEEN     | UNKNOWN, and not DOWN when it was last seen | what it carried; more if nobody better can  |
     | DRAINING   | the operator drains it                      | less every minute; more if nobody else can  |
@@ -134,8 +134,9 @@ def _footing(
         return Footing.DOWN
     if is_on_probation(standing):
         return Footing.RETURNING
-    # A doubt that is over within the dwell moves nobody.
-    if verdict.status is Status.DEGRADED and now_ms - verdict.since_ms >= policy.dwell_ms:
+    # A doubt that is over within the dwell, or whose cause moves along with the traffic, moves nobody.
+    is_lasting = verdict.status is Status.DEGRADED and now_ms - verdict.since_ms >= policy.dwell_ms
+    if is_lasting and verdict.blame not in (Blame.ORIGIN, Blame.VANTAGE):
         return Footing.DOUBTFUL
     return Footing.READY
 

@@ -7,7 +7,7 @@ the second to the first. Reasons: docs/decisions/0007-steering.md.
 from collections.abc import Sequence
 from typing import Final
 
-from polycdn.decide.fill import Ledger, Matrix, fill_by_rank, fill_by_weight, overflow, squeeze
+from polycdn.decide.fill import Ledger, Matrix, fill_by_rank, fill_by_weight, overflow, relieve, squeeze
 from polycdn.decide.lane import LOST, Footing, Lane, Scene
 from polycdn.model.plan import Plan
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
@@ -158,9 +158,11 @@ def _fill_all(ledger: Ledger, ranks: Matrix, policy: Policy, good: Plan | None) 
         squeeze(ledger, ranks, limits)
     if any(scene.is_lost for scene in scenes):
         _fill_lost(ledger, policy, good)
-    for r, scene in enumerate(scenes):
-        if ledger.missing_bp(r) > 0:
-            overflow(ledger, r, _last_resort(scene))
+    overflowing = [r for r in range(len(scenes)) if ledger.missing_bp(r) > 0]
+    for r in overflowing:
+        overflow(ledger, r, _last_resort(scenes[r]))
+    if overflowing:  # what a region could not do without may still push others aside
+        relieve(ledger, ranks, _limits(scenes, CEILING_LOOSENS_AT))
 
 
 def _limits(scenes: tuple[Scene, ...], depth: int) -> Matrix:

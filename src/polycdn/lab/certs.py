@@ -51,7 +51,7 @@ def make_authority(directory: Path, now_ms: int) -> Authority:
 def issue(
     authority: Authority, directory: Path, stem: str, names: tuple[str, ...], *, is_expired: bool = False
 ) -> Certificate:
-    """Files `<stem>.crt` (leaf, then authority) and `<stem>.key` for host names or IP literals."""
+    """Files `<stem>.crt` and `<stem>.key` for host names or IP literals; its issuer is the root."""
     key = ec.generate_private_key(ec.SECP256R1())
     end_days = -EXPIRED_SINCE_DAYS if is_expired else LEAF_DAYS
     signer = authority.key
@@ -73,9 +73,7 @@ def issue(
         .sign(signer, SHA256())
     )
     cert_file, key_file = directory / f"{stem}.crt", directory / f"{stem}.key"
-    cert_file.write_bytes(
-        certificate.public_bytes(Encoding.PEM) + authority.certificate.public_bytes(Encoding.PEM)
-    )
+    cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
     key_file.touch(mode=0o600)
     key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return Certificate(str(cert_file), str(key_file))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from polycdn.errors import ConfigError, Fault
+from polycdn.errors import ConfigError, Fault, UnavailableError
 from polycdn.lab.cdn import Cdn
 from polycdn.lab.injector import Injector
 from polycdn.lab.load import run_load
@@ -27,7 +27,10 @@ READ_BYTES: Final = 4_096
 
 
 def main(kind: str, spec_file: Path, clock_of: ClockOf, wall: Clock) -> int:
-    """0, after SIGTERM, SIGINT or the end of the parent. Raises ConfigError on a bad spec."""
+    """0, after SIGTERM, SIGINT or the end of the parent.
+
+    Raises ConfigError on a bad spec, UnavailableError when the process cannot have what the spec names.
+    """
     if kind not in KINDS:
         allowed = ", ".join(KINDS)
         raise ConfigError((Fault("lab process", repr(kind), allowed, "name one of these kinds"),))
@@ -38,7 +41,10 @@ def main(kind: str, spec_file: Path, clock_of: ClockOf, wall: Clock) -> int:
     def ready(listen: str) -> None:
         _write_ready(Path(process.ready_file), listen)
 
-    asyncio.run(_until_told(process, run(spec, clock_of(process.clock), wall, ready)))
+    try:
+        asyncio.run(_until_told(process, run(spec, clock_of(process.clock), wall, ready)))
+    except OSError as error:
+        raise UnavailableError(f"{kind} {process.name}: {error}") from error
     return 0
 
 

@@ -138,7 +138,7 @@ def _head(answer: Answer) -> bytes:
     if answer.stream is not None:
         fields["transfer-encoding"] = "chunked"
     elif answer.status != 304:
-        fields["content-length"] = str(len(answer.body))
+        fields.setdefault("content-length", str(len(answer.body)))
     return answer_head(answer.status, fields)
 
 

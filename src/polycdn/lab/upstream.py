@@ -103,10 +103,10 @@ class Upstream:
 
     async def _answer(self, link: Link, request: Request, head: Head) -> Answer:
         fields = {name: value for name, value in head.fields.items() if name not in HOP_BY_HOP}
-        fields.pop("content-length", None)
         if request.method == "HEAD" or head.status in (204, 304):
             self._keep(link, head)
             return Answer(head.status, fields)
+        fields.pop("content-length", None)
         if head.length is None:
             return Answer(head.status, fields, stream=self._stream(link, head))
         async with asyncio.timeout(HEAD_S_MAX):

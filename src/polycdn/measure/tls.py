@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from cryptography import x509
 
-from polycdn.measure.http import system_ca_file
 from polycdn.measure.look import Chain
+from polycdn.measure.transfer import system_ca_file
 from polycdn.model.topology import Endpoint
 
 

@@ -135,9 +135,11 @@ class OperatorDesk:
         self._states = states
         self._show = show
         self._server: asyncio.Server | None = None
+        self._socket = Path()
 
     async def start(self, socket: Path) -> None:
         """Listens from now on. Raises UnavailableError."""
+        self._socket = socket
         self._server = await asyncio.start_unix_server(
             self._talk, sock=bind_unix(socket), limit=LINE_BYTES_MAX
         )
@@ -146,6 +148,8 @@ class OperatorDesk:
         """Listens no more."""
         if self._server is not None:
             self._server.close()
+            with suppress(OSError):
+                self._socket.unlink()
 
     async def answer(self, word: Json) -> Json:
         """The answer to one word; never raises for what the operator said."""

@@ -92,6 +92,13 @@ def read_pid(file: Path) -> Identity | None:
     return identity if identity is not None and identity.is_alive else None
 
 
+class Lasting(subprocess.Popen[bytes]):
+    """A process that is meant to outlive us: letting go of it is no oversight."""
+
+    def __del__(self) -> None:
+        """Nothing, where Popen would warn that the process still runs."""
+
+
 def spawn(
     argv: tuple[str, ...], log_file: Path, *, is_lasting: bool
 ) -> tuple[subprocess.Popen[bytes], Identity]:
@@ -101,7 +108,8 @@ def spawn(
     """
     try:
         with _opened_log(log_file) as log:
-            started = subprocess.Popen(
+            start = Lasting if is_lasting else subprocess.Popen[bytes]
+            started = start(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -25,9 +25,8 @@ async def down(layout: Layout) -> tuple[str, ...]:
         await identity.end(STOP_S_MAX)
         ended.append(name)
     for name, identity in _running(layout, lambda name: name.startswith("engine-")):
-        with suppress(SurfaceError):
+        with suppress(SurfaceError, TimeoutError):
             await call(layout.engine_socket(name.removeprefix("engine-")), {"op": "drain"})
-        with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S_MAX):
                 await identity.ended()
         await identity.end(STOP_S_MAX)

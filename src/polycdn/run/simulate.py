@@ -15,15 +15,18 @@ from polycdn.model.policy import Policy
 from polycdn.model.topology import Service
 from polycdn.run.clock import Stopwatch
 from polycdn.run.loop import Step
+from polycdn.run.simulate_requests import Load, failed_bp
 from polycdn.run.simulate_world import World
 from polycdn.run.simulation import USERS, HitService, LikeRehearsal, Options, Plot, Simulation
 from polycdn.world.population import Population
 from polycdn.world.provider import POLICY, PROBE_INTERVAL_MS, cdn_service, cloud_service
+from polycdn.world.users import CLIENTS
 
 STEERED: Final = (Kind.CDN, Kind.CLOUD)
 LAB: Final = Population.lab()
-REHEARSAL_LEAD_MS: Final = 1_260_000
-"""That of a rehearsal at 90 times the speed."""
+REHEARSAL_SPEED: Final = 90
+REHEARSAL_LEAD_WALL_MS: Final = 14_000
+"""As in run/rehearse_setup.py (LEAD_WALL_MS), which a test compares with this."""
 
 
 def simulate(plot: Plot, options: Options, step: Step | None = None) -> Simulation:
@@ -112,21 +115,30 @@ def simulate_like_rehearsal(
     seed: int = 1,
     probe_interval_ms: int = PROBE_INTERVAL_MS,
     policy: Policy = POLICY,
-    lead_ms: int = REHEARSAL_LEAD_MS,
+    speed: int = REHEARSAL_SPEED,
+    lead_ms: int | None = None,
     step: Step | None = None,
 ) -> LikeRehearsal:
     """The lab's world simulated: one service over cdn-a (hit), cdn-b and an own edge, three vantages, and
     clients that obey every TTL. The worst that any kind of company had is what cdn-a has.
 
-    `lead_ms` is how long before the outage the vantages began to look (on the timeline): with that of the
-    rehearsal each look has the same number, and so the same fate, in both.
+    `lead_ms` is how long before the outage the vantages began to look, on the timeline (None = as a
+    rehearsal does at this speed). So each look and each request has the same number and fate in both.
     """
+    watch = Stopwatch()
     own_policy = replace(policy, probe_interval_ms=probe_interval_ms)
-    plot = Plot(_as_cdn(incident), ((cdn_service(), own_policy, Kind.CDN, "cdn-a"),))
-    options = Options(users=1, seed=seed, until=until, population=LAB, tail_s=0, lead_s=lead_ms // 1000)
-    done = simulate(plot, options, step)
+    lead_s = (REHEARSAL_LEAD_WALL_MS * speed if lead_ms is None else lead_ms) // 1000
+    options = Options(1, seed, until, probe_interval_ms, LAB, tail_s=0, lead_s=lead_s, is_recorded=True)
+    services = ((cdn_service(), own_policy, Kind.CDN, "cdn-a"),)
+    world = World(_as_cdn(incident), services, options, step or the_step())
+    _finish(world.run())
+    done = world.result("", watch.elapsed_ms())
+    load = Load(seed, speed, world.end_s * 1000)
+    injection = world.layers[0].injection
+    assert injection is not None, "the lab's cdn-a is hit by every outage"
     return LikeRehearsal(
-        clients=tuple((loss.client, loss.failed_bp) for loss in done.clients),
+        clients=tuple((name, failed_bp(name, load, injection, world.stretches)) for name in CLIENTS),
+        expected=tuple((loss.client, loss.failed_bp) for loss in done.clients),
         detect_ms=done.detect_ms,
         evacuated_ms=done.evacuated_ms,
         plan_changes=done.plan_changes,

@@ -12,12 +12,23 @@ from polycdn.run.clock import Virtual
 from polycdn.run.loop import Addressed, Loop, Step
 from polycdn.run.publish import Outlet, Publisher
 from polycdn.run.simulate_layer import BrokenPropertyError, Layer, Setting
+from polycdn.run.simulate_requests import Stretch
 from polycdn.run.simulation import ClientLoss, HitService, Options, Simulation
 from polycdn.surface.memory import MemorySurface
 from polycdn.world.certificate import lost_ppm_seconds
 from polycdn.world.fault import Injection, only
 from polycdn.world.network import parts_bp
-from polycdn.world.users import CLIENTS, SINGLE, Ledger, Lookups, lost_ppm, mean_ppm, slow_ppm, user_minutes
+from polycdn.world.users import (
+    CLIENTS,
+    SINGLE,
+    Exposure,
+    Ledger,
+    Lookups,
+    lost_ppm,
+    mean_ppm,
+    slow_ppm,
+    user_minutes,
+)
 
 FULL_BP: Final = 10_000
 
@@ -48,6 +59,7 @@ class World:
         self._empty = Injection(only(incident, FaultKind.DNS_EMPTY), Kind.DNS, "", ())
         self._now_s = -options.lead_s
         self._dues: list[int] = []
+        self.stretches: list[Stretch] = []
         self._clock = Virtual(self._ms(self._now_s))
         self._surface = MemorySurface()
         settings = {layer.service.name: settings_of(layer.service) for layer in self.layers}
@@ -117,6 +129,8 @@ class World:
         at_s = self._now_s
         while at_s < next_s:
             step_s = next_s - at_s if all(place.is_settled for place in places) else 1
+            if counts and self.options.is_recorded:
+                self._record(at_s, places[0].exposure(moments[0]))
             if counts and fails:
                 shown = [place.exposure(moment) for place, moment in zip(places, moments, strict=True)]
                 lost = lost_ppm(self.options.population, shown, lookups)
@@ -124,6 +138,13 @@ class World:
             for place in places:
                 place.pass_time(at_s, at_s + step_s)
             at_s += step_s
+
+    def _record(self, at_s: int, shown: Exposure) -> None:
+        """Keeps where the clients of the first layer are, if that has changed."""
+        parts = (shown.threshold_parts, shown.dns_parts, shown.edge_parts)
+        last = self.stretches[-1] if self.stretches else None
+        if last is None or parts != (last.threshold_parts, last.dns_parts, last.edge_parts):
+            self.stretches.append(Stretch(at_s, *parts))
 
     def _lookups_now(self) -> Lookups:
         moment = self._lookups.at(self._now_s * 1000)

@@ -34,7 +34,10 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to simulate. `probe_interval_ms` is that of the default service; one's own has it in its policy."""
+    """How to simulate. `probe_interval_ms` is that of the default service; one's own has it in its policy.
+
+    `is_recorded` keeps where the clients were, second by second.
+    """
 
     users: int = USERS
     seed: int = 1
@@ -43,6 +46,7 @@ class Options:
     population: Population = PUBLIC
     tail_s: int = TAIL_S
     lead_s: int = LEAD_S
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,13 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class LikeRehearsal:
-    """What a rehearsal of the same span should show. `clients` = (client, failed share in basis points)."""
+    """What a rehearsal of the same span should show. Pairs are (client, failed share in basis points).
+
+    `clients` counts the very requests that the lab sends, `expected` is the mean over all that could be.
+    """
 
     clients: tuple[tuple[str, int], ...]
+    expected: tuple[tuple[str, int], ...]
     detect_ms: int | None
     evacuated_ms: int | None
     plan_changes: int

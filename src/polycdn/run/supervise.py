@@ -190,12 +190,12 @@ class EngineKeeper(Keeper):
 
     async def drain(self, identity: Identity | None) -> None:
         """Has the engine finish what is under way and end."""
-        with suppress(SurfaceError):
+        with suppress(SurfaceError, TimeoutError):
             await call(self._socket, {"op": "drain"})
-        if identity is not None:
-            with suppress(TimeoutError):
+            if identity is not None:
                 async with asyncio.timeout(DRAIN_PATIENCE_S):
                     await identity.ended()
+        if identity is not None:
             await identity.end(PATIENCE_S)
 
     async def before_restart(self, deaths: Deaths) -> None:
