@@ -52,20 +52,21 @@ class Rule:
 def service_of(vantages: int, names: tuple[str, ...] = ("cdn",)) -> Service:
     """A service in one region, looked at by so many vantages, without an origin."""
     providers = tuple(Provider(name, ProviderKind.CDN, Endpoint(name)) for name in names)
-    return Service("bench", "www.example", providers, vantages=tuple(Vantage(f"v{n}") for n in range(vantages)))
+    return Service(
+        "bench", "www.example", providers, vantages=tuple(Vantage(f"v{n}") for n in range(vantages))
+    )
 
 
 def rule_of(policy: Policy, vantages: int) -> Rule:
     """The rule as the decider uses it for one provider seen by all of these vantages."""
     kept = kept_among(vantages, vantages)
     rounds = rounds_per_alarm(policy.false_alarm_days, policy.probe_interval_ms)
-    return Rule(
-        policy, vantages, kept, limits(policy.healthy_failure_bp, kept, kept < vantages, rounds)
-    )
+    return Rule(policy, vantages, kept, limits(policy.healthy_failure_bp, kept, kept < vantages, rounds))
 
 
 def lowered(rule: Rule, rounds: int) -> Rule:
-    """The same rule with thresholds for a false alarm in so many rounds, where alarms are many enough to count."""
+    """The same rule with thresholds for a false alarm in so many rounds, where alarms are many enough to
+    count."""
     healthy_bp = rule.policy.healthy_failure_bp
     return replace(rule, limits=limits(healthy_bp, rule.kept, rule.kept < rule.vantages, rounds))
 
@@ -80,7 +81,9 @@ def compiled(folder: Path) -> Path:
     if compiler is None:
         raise FileNotFoundError("no C compiler (cc, gcc or clang) on the path")
     program = folder / "detect"
-    subprocess.run([compiler, "-O2", "-std=c11", "-Wall", "-Werror", "-o", program, SOURCE, "-lm"], check=True)
+    subprocess.run(
+        [compiler, "-O2", "-std=c11", "-Wall", "-Werror", "-o", program, SOURCE, "-lm"], check=True
+    )
     return program
 
 

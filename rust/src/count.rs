@@ -320,3 +320,112 @@ fn join(rows: &mut String, more: &str) {
     }
     rows.push_str(more);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{parse_plan, parse_settings};
+    use serde_json::{Value, json};
+
+    fn service() -> Arc<Service> {
+        let endpoint = json!({"host": "h.test"});
+        let settings = json!({
+            "service": "www", "hostnames": ["www.test"],
+            "upstreams": [{"name": "cdn", "kind": "cdn", "endpoint": endpoint}],
+        });
+        let region = json!({"region": "anywhere", "shares": [["cdn", 10_000]], "order": ["cdn"], "ttl_s": 1});
+        let plan = json!({
+            "plan": {"service": "www", "generation": 1, "parent": 0, "made_ms": 0, "regions": [region]},
+            "settings_hash": "",
+        });
+        let settings = parse_settings(settings.to_string().as_bytes()).unwrap();
+        let plan = parse_plan(plan.to_string().as_bytes()).unwrap();
+        Arc::new(Service::compile(settings, &plan).unwrap())
+    }
+
+    fn read(ring: &Ring, since_ms: u64, bytes_max: usize) -> Value {
+        serde_json::from_str(&format!("{{{}}}", ring.since(since_ms, bytes_max))).unwrap()
+    }
+
+    #[test]
+    fn workers_and_tables_of_one_service_are_summed_by_second_and_name() {
+        let (workers, mut ring) = ([WorkerCounts::default(), WorkerCounts::default()], Ring::default());
+        for (worker, first_byte_ms) in [(0, 7), (1, 9), (1, 3)] {
+            workers[worker].attempt(&service(), 0, 0, Reason::Ok, first_byte_ms);
+        }
+        workers[0].attempt(&service(), 0, 0, Reason::Http5xx, 1);
+        workers[0].attempt(&service(), ORIGIN_INDEX, 0, Reason::Blind, 0);
+        workers[1].served(Some(&service()), 0, Outcome::Failed);
+        workers[1].served(None, 0, Outcome::Refused);
+        ring.close_second(5_004, workers.iter());
+        let row = |provider: &str, reason: &str, numbers: [u64; 3]| {
+            json!({
+                "at_ms": 4_000, "service": "www", "provider": provider, "region": "anywhere", "reason": reason,
+                "attempts": numbers[0], "failures": numbers[1], "first_byte_ms": numbers[2],
+            })
+        };
+        let served = |service: &str, region: &str, outcome: &str| json!({"at_ms": 4_000, "service": service, "region": region, "outcome": outcome, "requests": 1});
+        let expected = json!({
+            "counts": [
+                row("cdn", "ok", [3, 0, 9]), row("cdn", "http_5xx", [1, 1, 1]), row("origin", "blind", [1, 0, 0]),
+            ],
+            "served": [served("", "", "REFUSED"), served("www", "anywhere", "failed")],
+            "upto_ms": 5_000,
+        });
+        assert_eq!(read(&ring, 0, 10_000), expected);
+        assert_eq!(read(&ring, 5_000, 10_000), json!({"counts": [], "served": [], "upto_ms": 5_000}));
+    }
+
+    /// Seconds 1 to `seconds`, each with one query.
+    fn filled(seconds: u64) -> Ring {
+        let (worker, mut ring) = (WorkerCounts::default(), Ring::default());
+        for second in 1..=seconds {
+            worker.served(None, 0, Outcome::NoError);
+            ring.close_second((second + 1) * 1_000 + 3, [&worker].into_iter());
+        }
+        ring
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_line_comes_with_the_next_question() {
+        let (ring, mut since_ms, mut seen) = (filled(100), 0, Vec::new());
+        while since_ms < 101_000 {
+            let answer = read(&ring, since_ms, 1_000);
+            assert!(answer.to_string().len() < 1_100);
+            seen.extend(
+                answer["served"].as_array().unwrap().iter().map(|row| row["at_ms"].as_u64().unwrap()),
+            );
+            since_ms = answer["upto_ms"].as_u64().unwrap();
+        }
+        assert_eq!(seen, (1..=100).map(|second| second * 1_000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn seconds_are_kept_for_five_minutes() {
+        let answer = read(&filled(1_000), 0, 1_000_000);
+        assert_eq!(answer["served"].as_array().unwrap().len(), RING_S);
+        assert_eq!(answer["served"][0]["at_ms"], 701_000);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_does_not_stop_the_counting() {
+        let (worker, mut ring) = (WorkerCounts::default(), Ring::default());
+        for _ in 0..3 {
+            worker.served(None, 0, Outcome::NoError);
+            ring.close_second(9_999, [&worker].into_iter());
+        }
+        let answer = read(&ring, 9_000, 1_000_000);
+        assert_eq!((answer["served"].as_array().unwrap().len(), &answer["upto_ms"]), (2, &json!(11_000)));
+    }
+
+    #[test]
+    fn a_second_with_too_many_rows_says_how_many_it_dropped() {
+        let mut second = Second { at_ms: 0, counts: String::new(), served: String::new(), dropped: 0 };
+        for _ in 0..10 {
+            second.dropped += push_row(&mut second.counts, &json!("x".repeat(SECOND_BYTES_MAX / 4)));
+        }
+        let mut ring = Ring::default();
+        ring.seconds.push_back(second);
+        assert_eq!(read(&ring, 0, 10_000_000)["dropped"], 7);
+    }
+}

@@ -347,7 +347,19 @@ def test_invalid_utf_8_has_its_line(tmp_path):
     assert "0xff" in fault.found
 
 
-@pytest.mark.parametrize("content", ["", "\ufeff", "[" * 200_000, "a = " + "[" * 3_000, "\0", "a = 1\r"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        ".".join("a" * 900) + " = 1",
+        "a = " + "{a=" * 200 + "1" + "}" * 200,
+        "\ufeff",
+        "[" * 200_000,
+        "a = " + "[" * 3_000,
+        "\0",
+        "a = 1\r",
+    ],
+)
 def test_odd_files_are_faults_not_errors(tmp_path, content):
     assert faults_in(tmp_path, content)
 

@@ -1,6 +1,8 @@
 """What a client of the edge sees while providers fail: nothing, as long as one is well."""
 
-import collections
+import socket
+import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -201,6 +203,27 @@ def test_a_silent_provider_is_asked_last_after_a_few_failures(shared_edge):
         for _ in range(25):
             assert parse(shared_edge.raw(get())).status == 200
         assert 5 <= len(silent.requests) <= 8
+
+
+def test_a_silence_that_outlasts_the_client_counts_against_the_provider(shared_edge):
+    with Provider(hangs) as silent, Provider(answer()) as good:
+        limits = Limits(first_byte_timeout_ms=20_000)
+        ups = (upstream("mute", silent.port), upstream("good", good.port))
+        shared_edge.serve(settings(*ups, limits=limits))
+        waiting = [shared_edge.connect() for _ in range(5)]
+        for connection in waiting:
+            connection.sendall(get())
+        poll(lambda: len(silent.requests) == 5, "not asked")
+        time.sleep(1.1)
+        for connection in waiting:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        poll(
+            lambda: ("mute", "timeout") in {(r["provider"], r["reason"]) for r in shared_edge.counts()},
+            "no count",
+        )
+        assert parse(shared_edge.raw(get())).body == b"good"
+        assert len(silent.requests) == 5
 
 
 def test_when_all_fail_alike_the_origin_sees_at_most_a_fifth_more(shared_edge):

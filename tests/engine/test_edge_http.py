@@ -31,8 +31,10 @@ def behave(exchange: Exchange) -> None:
         "/204": b"HTTP/1.1 204 No Content\r\n\r\n",
         "/304": b'HTTP/1.1 304 Not Modified\r\netag: "a"\r\ncontent-length: 5\r\n\r\n',
         "/head": b"HTTP/1.1 200 OK\r\ncontent-length: 12345\r\n\r\n",
-        "/chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: 1\r\n\r\n",
-        "/interim": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        "/chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: 1\r\n\r\n",
+        "/interim": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
         "/hops": b"HTTP/1.1 200 OK\r\nconnection: x-secret\r\nx-secret: 1\r\nkeep-alive: 5\r\nx-kept: 1\r\n"
         b"content-length: 2\r\n\r\nok",
     }
@@ -309,6 +311,26 @@ def test_a_slow_reader_holds_the_upstream_back():
                 time.sleep(0.3)
                 before, now = now, sent
             assert 0 < now < 30_000_000
+            assert memory_kib(one) < 120_000
+
+
+def test_an_upstream_that_does_not_read_holds_the_client_back():
+    def deaf(exchange: Exchange) -> None:
+        exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        threading.Event().wait(3)
+        raise Hangup
+
+    with Provider(deaf, reads_body=False) as source, edge() as one:
+        one.serve(settings(upstream("cdn", source.port), limits=Limits(idle_timeout_ms=2_000)))
+        with one.connect() as connection:
+            connection.settimeout(0.5)
+            connection.sendall(get("/", "transfer-encoding: chunked\r\n", "POST"))
+            sent = 0
+            with pytest.raises(TimeoutError):
+                while True:
+                    connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                    sent += 65_536
+            assert sent < 30_000_000
             assert memory_kib(one) < 120_000
 
 

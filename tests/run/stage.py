@@ -111,29 +111,44 @@ async def get(address: str, host: str = "www.example.org") -> tuple[int, bytes]:
     name, _, port = address.rpartition(":")
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(name, int(port))
-        writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
+        try:
+            writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.transport.abort()
     return int(head.split()[1]), body
+
+
+class Upstream(asyncio.Protocol):
+    """A provider that answers every GET with 200; `connections` are those to close in the end."""
+
+    def __init__(self, connections: list[asyncio.Transport]) -> None:
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._connections.append(transport)
+        self._transport = transport
+        self._asked = b""
+
+    def data_received(self, asked: bytes) -> None:
+        self._asked += asked
+        while b"\r\n\r\n" in self._asked:
+            _, _, self._asked = self._asked.partition(b"\r\n\r\n")
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nhi\n"
+            )
 
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[int]:
     """The port of a provider that answers every GET with 200."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nhi\n")
-                await writer.drain()
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    connections: list[asyncio.Transport] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(connections), "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    for connection in connections:
+        connection.abort()
+    await asyncio.sleep(0)
 
 
 def identity(up: Up, name: str) -> Identity:

@@ -1,4 +1,4 @@
-"""Whatever is killed or filled up: the engine, a real one, serves on, and what died comes back where it was."""
+"""Whatever is killed or filled up: the engine, a real one, serves on; what died comes back where it was."""
 
 import asyncio
 import resource

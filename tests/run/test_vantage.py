@@ -24,7 +24,9 @@ from polycdn.model.observation import Reason
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Endpoint, ProbedObject, Provider, ProviderKind, Service
 from polycdn.model.units import ORIGIN
-from polycdn.run.clock import Script, Wall
+from polycdn.run.clock import Recorded, Script, Wall
+from polycdn.run.inbox import Inbox
+from polycdn.run.ingest import Ingest
 from polycdn.run.vantage import VantageSpec, Watched, read_spec, run_vantage
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -241,6 +243,30 @@ def test_objects_take_turns(tmp_path):
     paths = [seen.path for seen in receiver.observations if seen.provider == "good"]
     assert set(paths) == {"/a", "/b"}
     assert all(one != two for one, two in pairwise(paths))
+
+
+def test_what_a_vantage_posts_is_what_the_decider_takes(tmp_path):
+    posted = Receiver()
+
+    async def run():
+        async with Misbehaving(answer()) as server, Misbehaving(posted.behave) as sink:
+            service = service_at(server.port)
+            url = f"http://127.0.0.1:{sink.port}/observations"
+            clock = compressed()
+            # An address that is not ours blinds every look; half of the reports come from such a vantage.
+            for source_address in (None, "203.0.113.9"):
+                spec = spec_for(tmp_path, service, url, source_address=source_address)
+                enough = len(posted.posts) + 3
+                await watched(spec, clock, lambda: len(posted.posts) >= enough)  # noqa: B023
+            return service, clock.now_ms()
+
+    service, now_ms = asyncio.run(run())
+    clock = Recorded(now_ms)
+    ingest = Ingest({"v1": KEY}, (service,), Inbox(["www"], clock, 1_000), clock)
+    assert {ingest.take(headers, body) for headers, body in posted.posts} == {(202, "")}
+    assert {Reason.OK, Reason.REFUSED, Reason.BLIND} <= {seen.reason for seen in posted.observations}
+    headers, body = posted.posts[0]
+    assert ingest.take(headers, body)[0] == 409
 
 
 def test_a_spec_survives_its_file(tmp_path):

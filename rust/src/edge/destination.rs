@@ -87,7 +87,8 @@ impl Destination {
 
     pub fn keep(&self, wire: Wire, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_MAX && wire.with_unread(|unread| unread.is_empty()) {
+        let is_clean = wire.with_unread(|unread| std::mem::take(unread).is_empty());
+        if idle.len() < IDLE_MAX && is_clean {
             idle.push(Idle { wire, since_ms: now_ms });
         }
     }

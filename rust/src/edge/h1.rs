@@ -103,7 +103,7 @@ impl Connection {
         }
         tokio::select! {
             biased;
-            filled = self.wire.fill() => matches!(filled, Ok(1..)),
+            filled = async { self.wire.readable().await; self.wire.fill().await } => matches!(filled, Ok(1..)),
             () = self.edge.drained() => false,
             () = sleep(patience) => false,
         }

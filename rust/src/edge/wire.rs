@@ -101,6 +101,19 @@ impl Wire {
         look(&mut self.unread.borrow_mut())
     }
 
+    /// Returns when there may be something to read. An idle connection without TLS holds no memory meanwhile.
+    pub async fn readable(&self) {
+        poll_fn(|cx| {
+            if !self.unread.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            let Stream::Plain(tcp) = &*self.stream.borrow() else { return Poll::Ready(()) };
+            *self.unread.borrow_mut() = BytesMut::new();
+            tcp.poll_read_ready(cx).map(drop)
+        })
+        .await;
+    }
+
     /// Reads once; how many bytes came, 0 at the end. Cancelling loses nothing.
     pub async fn fill(&self) -> Result<usize> {
         poll_fn(|cx| self.poll_fill(cx)).await

@@ -17,6 +17,7 @@ from polycdn.errors import ConfigError, Fault
 
 FILE_BYTES_MAX: Final = 1_048_576
 FILES_MAX: Final = 1_000
+DEPTH_MAX: Final = 16
 FILE_NAME: Final = "polycdn.toml"
 SYNTAX_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
@@ -150,7 +151,10 @@ def _size_of_regular(file: Path) -> int:
 
 def _parse(file: Path, text: str, faults: list[Fault]) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
+        if not _is_deeper(values, DEPTH_MAX):
+            return values
+        faults.append(_too_deep(file))
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         match = SYNTAX_LINE.search(message)
@@ -161,8 +165,21 @@ def _parse(file: Path, text: str, faults: list[Fault]) -> dict[str, Any] | None:
             Fault(f"{file}:{line}", f"{found}{column}", "TOML 1.0", "mend the syntax; text goes in quotes")
         )
     except RecursionError:
-        faults.append(Fault(f"{file}:1", "values nested too deep", "a few levels", "flatten them"))
+        faults.append(_too_deep(file))
     return None
+
+
+def _is_deeper(values: Any, levels: int) -> bool:
+    """Whether tables and lists lie deeper in each other than so many levels."""
+    layer = [values]
+    for _level in range(levels):
+        tables = [item.values() if isinstance(item, dict) else item for item in layer]
+        layer = [inner for items in tables for inner in items if isinstance(inner, dict | list)]
+    return bool(layer)
+
+
+def _too_deep(file: Path) -> Fault:
+    return Fault(f"{file}:1", "values nested too deep", f"at most {DEPTH_MAX} levels", "flatten them")
 
 
 def _merge(tree: Tree, source: Source, values: dict[str, Any], faults: list[Fault]) -> None:

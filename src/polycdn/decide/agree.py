@@ -1,7 +1,8 @@
 """What the vantages say together: their evidence added up, with the most extreme of them left out.
 
-A sum without its f largest terms is never larger than the sum of the honest ones when f lie, whatever they say:
-so a liar moves nobody, not even together with others' bad luck (decision 0004). Nobody has to be waited for.
+A sum without its f largest terms is never larger than the sum of the honest ones when f lie, whatever they
+say: so a liar moves nobody, not even together with others' bad luck (decision 0004). Nobody has to be
+waited for.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from polycdn.model.units import FULL_BP
 from polycdn.model.verdict import Blame
 
 HINT_MAX_MNAT: Final = 6_000
-"""What one vantage can add to a hint: about two failures, so that a liar cannot hold a provider in its place for long."""
+"""What one vantage can add to a hint: about two failures, so that a liar cannot hold a provider in its
+place for long."""
 
 ALONE_MIN_MNAT: Final = 6_000
 """No vantage is alarmed alone by less; the lowest threshold there is lies above."""
@@ -27,8 +29,9 @@ ALONE_MIN_MNAT: Final = 6_000
 class Opinion:
     """What the vantages say together of one provider in one region.
 
-    `progress_bp` is the evidence as a share of its limit, 10 000 = alarm, and goes on growing beyond. `way` is the sick
-    alternative that leads. `hint_bp` is the same with nobody left out and nobody very loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh.
+    `progress_bp` is the evidence as a share of its limit, 10 000 = alarm, and goes on growing beyond.
+    `way` is the sick alternative that leads. `hint_bp` is the same with nobody left out and nobody very
+    loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh.
     """
 
     fresh: int
@@ -58,10 +61,11 @@ class Opinion:
 
 
 def kept_among(fresh: int, known: int) -> int:
-    """How many of the fresh vantages are added up; 0 when too few are fresh to outvote a liar among all known.
+    """How many of the fresh vantages are added up; 0 when too few are fresh to outvote a liar among all
+    known.
 
-    One vantage alone decides; of two both are needed, and one decides while the other is silent. From three on, as many
-    must be fresh as there may be liars, and one more.
+    One vantage alone decides; of two both are needed, and one decides while the other is silent. From
+    three on, as many must be fresh as there may be liars, and one more.
     """
     if fresh == 0:
         return 0
@@ -102,7 +106,8 @@ def _calm(layout: Layout, known: int, fresh: int, latency_ms: int) -> Opinion:
 
 
 def _marks(layout: Layout, streams: Sequence[Stream], kept: int) -> Limits:
-    """Thresholds; for vantages that learned different healthy shares, the strictest of any of these shares."""
+    """Thresholds; for vantages that learned different healthy shares, the strictest of any of these
+    shares."""
     floor_bp = layout.levels_bp[0]
     learned = sorted({stream.healthy_bp or floor_bp for stream in streams})
     if len(learned) == 1:
@@ -147,7 +152,8 @@ def _doubtful(
 
 
 def _hint_bp(by_way: Sequence[tuple[int, ...]], marks: Limits) -> int:
-    """Progress of everybody's evidence, nobody's counted beyond HINT_MAX_MNAT: for holding back, never for moving."""
+    """Progress of everybody's evidence, nobody's counted beyond HINT_MAX_MNAT: for holding back, never for
+    moving."""
     hint_bp = 0
     for scores, limit in zip(by_way, marks.down, strict=True):
         total = 0
@@ -164,7 +170,8 @@ def _left_out(streams: Sequence[Stream], way: int, out: int) -> tuple[str, ...]:
 
 
 def _sum_of_lowest(scores: Sequence[int], kept: int) -> int:
-    """The sum without the largest ones; on the way to DOWN the most alarming, on the way back the most reassuring."""
+    """The sum without the largest ones; on the way to DOWN the most alarming, on the way back the most
+    reassuring."""
     out = len(scores) - kept
     if out == 0:
         return sum(scores)

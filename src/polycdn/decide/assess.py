@@ -50,7 +50,7 @@ def assess(state: State, observations: tuple[Observation, ...], now_ms: int) -> 
     before = aligned_streams(layout, state.streams)
     standings = aligned_standings(layout, state.standings, now_ms)
     streams = fold(layout, before, standings, observations, now_ms)
-    due_ms = _stale_ms(layout, streams, state.now_ms)
+    due_ms = _stale_ms(layout, streams)
     if (
         streams is state.streams
         and standings is state.standings
@@ -91,7 +91,8 @@ def assess_quiet(state: State, rounds: int, now_ms: int) -> Assessment:
 
 
 def _is_settled(layout: Layout, state: State, due_ms: int, now_ms: int) -> bool:
-    """Whether nothing was in doubt, nothing is on its way, and no evidence has grown old: time changes nothing."""
+    """Whether nothing was in doubt, nothing is on its way, and no evidence has grown old: time changes
+    nothing."""
     if 0 < due_ms <= now_ms or len(state.verdicts) != len(state.standings):
         return False
     for verdict in state.verdicts:
@@ -103,11 +104,11 @@ def _is_settled(layout: Layout, state: State, due_ms: int, now_ms: int) -> bool:
     return all(state.streams[at].down_mnat == NOTHING_MNAT for seat in layout.origins for at in seat.streams)
 
 
-def _stale_ms(layout: Layout, streams: tuple[Stream, ...], after_ms: int) -> int:
-    """When the next stream that was fresh at `after_ms` stops being fresh; 0 if none was."""
-    bound_ms = max(0, after_ms - layout.age_ms - 1)
-    seen_ms = [stream.seen_ms for stream in streams if stream.seen_ms > bound_ms]
-    return min(seen_ms) + layout.age_ms + 1 if seen_ms else 0
+def _stale_ms(layout: Layout, streams: tuple[Stream, ...]) -> int:
+    """When the stream heard of longest ago stops being fresh, in the past if it has; 0 if none was ever
+    heard of."""
+    oldest_ms = min([stream.seen_ms for stream in streams if stream.seen_ms], default=0)
+    return oldest_ms + layout.age_ms + 1 if oldest_ms else 0
 
 
 def _judged(
@@ -134,7 +135,7 @@ def _judged(
     new_standings = standings if _are_same(after, standings) else tuple(after)
     new_verdicts = state.verdicts if _are_same(verdicts, state.verdicts) else tuple(verdicts)
     if new_standings is not standings:
-        streams = _begun_anew(layout, streams, standings, new_standings)
+        streams = _begun_anew(streams, standings, new_standings)
     return Assessment(
         streams, new_standings, new_verdicts, tuple(notes), _due_ms(layout, streams, new_standings, now_ms)
     )
@@ -176,12 +177,12 @@ def _are_same(new: list[Standing] | list[Verdict], old: tuple[Standing, ...] | t
 
 
 def _begun_anew(
-    layout: Layout,
     streams: tuple[Stream, ...],
     before: tuple[Standing, ...],
     after: tuple[Standing, ...],
 ) -> tuple[Stream, ...]:
-    """Streams of providers that went out start to gather evidence of health; of those let back in, of failure."""
+    """Streams of providers that went out start to gather evidence of health; of those let back in, of
+    failure."""
     turned: dict[tuple[str, str], bool] = {}
     for old, new in zip(before, after, strict=True):
         if (old.status is Status.DOWN) is not (new.status is Status.DOWN):
@@ -228,7 +229,8 @@ def _origin_notes(layout: Layout, origins: list[Opinion]) -> list[Note]:
 
 
 def _due_ms(layout: Layout, streams: tuple[Stream, ...], standings: tuple[Standing, ...], now_ms: int) -> int:
-    """The soonest of: evidence growing old, a hold-down ending, a step of probation earned; 0 if none is ahead."""
+    """The soonest of: evidence growing old, a hold-down ending, a step of probation earned; 0 if none is
+    ahead."""
     step_ms = max(1, layout.policy.probation_step_ms)
     moments = [stream.seen_ms + layout.age_ms + 1 for stream in streams if stream.seen_ms]
     for standing in standings:

@@ -1,16 +1,18 @@
-"""Whose fault it is: the same object, at about the same time, through every provider and from the origin directly.
+"""Whose fault it is: the same object, at about the same time, through every provider and from the origin
+directly.
 
 | this provider | origin | others | whose fault | may it go DOWN |
 |---|---|---|---|---|
-| in doubt | in the same doubt | any | ORIGIN (DNS if no look got past DNS) | no, unless it fails beyond the origin |
+| in doubt | in the same doubt | any | ORIGIN, or DNS | no |
+| failing far beyond the origin | in doubt | any | PROVIDER, or DNS | yes |
 | in doubt | good | any | PROVIDER, or DNS | yes |
 | in doubt | not seen | one at least is good | PROVIDER, or DNS | yes |
 | in doubt | not seen | all in the same doubt, not all alarmed yet | UNKNOWN | not yet |
 | in doubt | not seen | all alarmed, or there are none | UNKNOWN | yes |
 | one vantage alone alarmed | | the same vantage, for all | VANTAGE | no |
 
-"In the same doubt" is a quarter of the evidence at least: what fails together gathers evidence at one pace, but in
-no fixed order, so a provider must not be left a moment before the origin's own alarm.
+"In the same doubt" is a quarter of the evidence at least: what fails together gathers evidence at one
+pace, but in no fixed order, so a provider must not be left a moment before the origin's own alarm.
 """
 
 from collections.abc import Sequence
@@ -26,8 +28,9 @@ SAME_DOUBT_PARTS: Final = 4
 """One in the same doubt as another has this part of its evidence at least."""
 
 HINT_PARTS: Final = 12
-"""Before its robust evidence has gathered, a recent failure or two at the origin (`Opinion.hint_bp`) count so many
-times: an alarm comes at a moment when a provider had more bad luck than the origin with the same fault."""
+"""Before its robust evidence has gathered, a recent failure or two at the origin (`Opinion.hint_bp`) count
+so many times: an alarm comes at a moment when a provider had more bad luck than the origin with the same
+fault."""
 
 DOUBT_BP: Final = 2_500
 """First doubt: this far on the way to an alarm."""
@@ -51,7 +54,8 @@ def attribute(
     opinions: Sequence[Opinion],
     standings: Sequence[Standing],
 ) -> Finding:
-    """The finding for one seat, among all seats' opinions and past standings; `origin` is that of its region."""
+    """The finding for one seat, among all seats' opinions and past standings; `origin` is that of its
+    region."""
     if opinion.progress_bp < DOUBT_BP:
         return _alone(seat, opinion, origin, opinions) if opinion.minority else CLEAR
     at_fault = Blame.DNS if opinion.blame is Blame.DNS else Blame.PROVIDER

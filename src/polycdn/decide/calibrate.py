@@ -2,8 +2,9 @@
 
 The score of a healthy stream is a walk on a lattice that cannot go below zero. Its stationary distribution is
 solved exactly, the distribution of the sum over several vantages is its convolution, and the threshold is
-the lowest lattice point that is crossed from below at most as often as allowed. Started at zero, a walk is never ahead
-of the stationary one, so the bound holds from the first look on (decision 0003; over vantages, decision 0004).
+the lowest lattice point that is crossed from below at most as often as allowed. Started at zero, a walk is
+never ahead of the stationary one, so the bound holds from the first look on (decision 0003; over vantages,
+decision 0004).
 
 Integers only: probabilities are fixed-point numbers, so that every machine finds the same threshold.
 """
@@ -19,13 +20,13 @@ from polycdn.model.units import FULL_BP
 DAY_MS: Final = 86_400_000
 
 LIAR_MARGIN: Final = 50
-"""Where vantages are left out, false alarms are held this many times rarer than asked for even while every vantage
-left out lies: a lie may last for months (decision 0004)."""
+"""Where vantages are left out, false alarms are held this many times rarer than asked for even while every
+vantage left out lies: a lie may last for months (decision 0004)."""
 
 TOTAL_BUDGET_BP: Final = 4_500
 MILD_BUDGET_BP: Final = 1_500
-"""How the allowed rate is shared out: "everything fails" comes first and takes the coarse step that it needs, up to 45 %;
-of what is left, 15 % go to the mildest alternative and the rest to the others alike."""
+"""How the allowed rate is shared out: "everything fails" comes first and takes the coarse step that it
+needs, up to 45 %; of what is left, 15 % go to the mildest alternative and the rest to the others alike."""
 
 _BITS: Final = 128
 _ONE: Final = 1 << _BITS
@@ -135,7 +136,8 @@ def _runs(healthy_bp: int, size: int) -> list[int]:
 
 
 def _climbs(healthy_bp: int, rise: int, size: int) -> list[int]:
-    """Stationary distribution of a walk that climbs `rise` on a failure and falls 1 on a success, never below 0.
+    """Stationary distribution of a walk that climbs `rise` on a failure and falls 1 on a success, never
+    below 0.
 
     As much goes up across any cut as comes down: q x[s + 1] = p (x[s] + ... + x[s - rise + 1]).
     """
@@ -151,8 +153,8 @@ def _climbs(healthy_bp: int, rise: int, size: int) -> list[int]:
 def _up_limit(healthy_bp: int, vantages: int, allowed: int) -> int:
     """The threshold of the way back: passed at most `allowed` (of _ONE) a round by a mildly sick provider.
 
-    Each success climbs one step, each failure falls `rise`; such a walk is geometric: mass ~ root ** step with
-    root = q + p root ** (rise + 1), q and p being the shares of successes and failures of the sick one.
+    Each success climbs one step, each failure falls `rise`; such a walk is geometric: mass ~ root ** step
+    with root = q + p root ** (rise + 1), q and p being the shares of successes and failures of the sick one.
     """
     unit, rise = _lattice(healthy_bp, MILD)
     sick = sick_bp(healthy_bp)[MILD]
@@ -197,7 +199,8 @@ def _tail_of_sum(single: list[int], vantages: int) -> list[int]:
 
 
 def _convolved(left: list[int], right: list[int]) -> list[int]:
-    """The distribution of a sum, cut to the length of `left`: one product of two long integers (Kronecker)."""
+    """The distribution of a sum, cut to the length of `left`: one product of two long integers
+    (Kronecker)."""
     product = (_packed(left) * _packed(right)).to_bytes(2 * len(left) * _SLOT_BYTES, "little")
     return [
         int.from_bytes(product[at * _SLOT_BYTES : (at + 1) * _SLOT_BYTES], "little") >> _BITS

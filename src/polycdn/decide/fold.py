@@ -1,7 +1,8 @@
 """What was seen, folded into streams of evidence: one per (provider, region, vantage).
 
-A score is a CUSUM (Page 1954): it adds the log-likelihood ratio of each look and never falls below zero. Looks are
-weighed so that a vantage never says more than one look per probe interval, the rate that thresholds are made for.
+A score is a CUSUM (Page 1954): it adds the log-likelihood ratio of each look and never falls below zero.
+Looks are weighed so that a vantage never says more than one look per probe interval, the rate that
+thresholds are made for.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ from polycdn.model.units import ANYWHERE, FULL_BP, ORIGIN
 from polycdn.model.verdict import Blame, Status
 
 LEARN_LOOKS: Final = 8_192
-"""After so many looks the healthy failure share is learned anew and half of them are forgotten: 2.3 hours at one a second."""
+"""After so many looks the healthy failure share is learned anew and half of them are forgotten: 2.3 hours
+at one a second."""
 
 LEARN_BELOW_MNAT: Final = 6_000
 """Looks under a doubt of two failures or more teach nothing about health."""
@@ -41,7 +43,8 @@ _DNS: Final = frozenset({Reason.DNS_SERVFAIL, Reason.DNS_EMPTY, Reason.DNS_TIMEO
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one vantage saw of one provider within one probe interval: a share of failures is a fraction of a look.
+    """What one vantage saw of one provider within one probe interval: a share of failures is a fraction of
+    a look.
 
     `excess_bp` is how much more failed than at the origin, seen from the same place at the same time.
     """
@@ -159,7 +162,8 @@ def _regions_meant(layout: Layout, seen: Observation) -> tuple[str, ...]:
 
 
 def _counts(policy: Policy, seen: Observation) -> int:
-    """Failures that speak against the provider: being slow, or unlike the others where that is allowed, does not."""
+    """Failures that speak against the provider: being slow, or unlike the others where that is allowed,
+    does not."""
     if seen.reason is Reason.SLOW or (seen.reason is Reason.PARITY and not policy.require_parity):
         return 0
     return min(max(seen.failures, 0), max(seen.attempts, 1))
@@ -180,7 +184,8 @@ def _origin_failing_bp(policy: Policy, observations: tuple[Observation, ...]) ->
 
 
 def looks_of(batch: list[Observation], policy: Policy, now_ms: int, excess_bp: int) -> list[Look]:
-    """The batch of one stream as looks in order of time, those within three quarters of an interval taken as one.
+    """The batch of one stream as looks in order of time, those within three quarters of an interval taken
+    as one.
 
     A stamp in the future is taken as now: a vantage whose clock is ahead must not look fresh for ever.
     """
@@ -203,7 +208,8 @@ def _look_alone(seen: Observation, policy: Policy, now_ms: int, excess_bp: int) 
     is_slow = seen.reason is Reason.SLOW or 0 < policy.slow_ms <= first_byte_ms
     return Look(
         at_ms if 0 < at_ms <= now_ms else max(1, min(at_ms, now_ms)),
-        max(seen.attempts, 1), failures, is_slow, first_byte_ms, failures > 0 and seen.reason in _DNS, excess_bp,
+        max(seen.attempts, 1), failures, is_slow, first_byte_ms,
+        failures > 0 and seen.reason in _DNS, excess_bp,
     )  # fmt: skip
 
 
@@ -225,7 +231,12 @@ def after_looks(stream: Stream, looks: list[Look], layout: Layout, up_max_mnat: 
     """The stream after these looks; `up_max_mnat` is -1 unless its provider is out and on its way back."""
     interval_ms = max(1, layout.policy.probe_interval_ms)
     idle_looks = layout.idle_ms // interval_ms + 1
-    if up_max_mnat < 0 and len(looks) == 1 and not looks[0].failures and _is_idle(stream, looks[0], interval_ms):
+    if (
+        up_max_mnat < 0
+        and len(looks) == 1
+        and not looks[0].failures
+        and _is_idle(stream, looks[0], interval_ms)
+    ):
         return _after_idle_look(stream, looks[0], layout, interval_ms, idle_looks)
     healthy_bp = stream.healthy_bp or layout.levels_bp[0]
     steps = steps_of(healthy_bp)
@@ -293,7 +304,8 @@ def _smoothed_ms(latency_ms: int, first_byte_ms: int) -> int:
 
 
 def _weight(elapsed_ms: int, interval_ms: int) -> int:
-    """Thousandths of a look that one look is worth: all of it when three quarters of an interval have passed."""
+    """Thousandths of a look that one look is worth: all of it when three quarters of an interval have
+    passed."""
     if 4 * elapsed_ms >= 3 * interval_ms:
         return _FULL_WEIGHT
     return max(0, elapsed_ms) * _FULL_WEIGHT // interval_ms
@@ -307,7 +319,9 @@ def down_after(down: tuple[int, ...], look: Look, steps: Steps, weight: int) -> 
             return down
         if weight == _FULL_WEIGHT:
             return tuple([s - f if s > f else 0 for s, f in zip(down, steps.fall, strict=True)])
-        return tuple([_bounded(s - f * weight // _FULL_WEIGHT) for s, f in zip(down, steps.fall, strict=True)])
+        return tuple(
+            [_bounded(s - f * weight // _FULL_WEIGHT) for s, f in zip(down, steps.fall, strict=True)]
+        )
     if not good and weight == _FULL_WEIGHT:
         return tuple([min(s + r, SCORE_MAX_MNAT) for s, r in zip(down, steps.rise, strict=True)])
     scale = look.attempts * _FULL_WEIGHT

@@ -160,7 +160,8 @@ def _steady_latency_ms(latency_ms: int, past_ms: int) -> int:
 
 
 def _earliest_change_ms(standing: Standing, opinion: Opinion, policy: Policy, now_ms: int) -> int:
-    """While out: when hold-down is over and good looks alone have been enough. 0: with the next look, or one step on."""
+    """While out: when hold-down is over and good looks alone have been enough. 0: with the next look, or
+    one step on."""
     if standing.status is not Status.DOWN or not opinion.has_quorum:
         return 0
     missing = max(0, opinion.limits.up - opinion.up_mnat)

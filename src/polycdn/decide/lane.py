@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from polycdn.decide.attribute import DOUBT_BP
 from polycdn.decide.force import stance_of
 from polycdn.model.event import Stance
 from polycdn.model.plan import RegionPlan
@@ -19,7 +20,7 @@ class Footing(IntEnum):
     | footing    | because                                     | carries                                     |
     |------------|---------------------------------------------|---------------------------------------------|
     | READY      | UP, or forced up                            | what the rule gives, up to its ceiling      |
-    | DOUBTFUL   | DEGRADED beyond the dwell by its own fault  | what no READY one has room for              |
+    | DOUBTFUL   | DEGRADED beyond the dwell by being slow     | what no READY one has room for              |
     | RETURNING  | UP, on probation                            | as READY, up to what it has earned          |
     | UNSEEN     | UNKNOWN, and not DOWN when it was last seen | what it carried; more if nobody better can  |
     | DRAINING   | the operator drains it                      | less every minute; more if nobody else can  |
@@ -134,9 +135,10 @@ def _footing(
         return Footing.DOWN
     if is_on_probation(standing):
         return Footing.RETURNING
-    # A doubt that is over within the dwell, or whose cause moves along with the traffic, moves nobody.
+    # Failing is judged by the alarm alone: a doubt below it moves nobody, or every second doubt would be a
+    # move and a move back. Being slow has no alarm; it moves when it lasts and does not move along.
     is_lasting = verdict.status is Status.DEGRADED and now_ms - verdict.since_ms >= policy.dwell_ms
-    if is_lasting and verdict.blame not in (Blame.ORIGIN, Blame.VANTAGE):
+    if is_lasting and verdict.alarm_bp < DOUBT_BP and verdict.blame not in (Blame.ORIGIN, Blame.VANTAGE):
         return Footing.DOUBTFUL
     return Footing.READY
 

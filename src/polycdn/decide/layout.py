@@ -1,6 +1,8 @@
-"""Where everything about one service stands: which stream an observation belongs to, which streams a verdict hears.
+"""Where everything about one service stands: which stream an observation belongs to, which streams a
+verdict hears.
 
-Worked out once for each (service, policy) and kept, because a simulated year asks for it hundreds of thousands of times.
+Worked out once for each (service, policy) and kept, because a simulated year asks for it hundreds of
+thousands of times.
 """
 
 from collections.abc import Iterable
@@ -58,7 +60,8 @@ class Layout:
 
 
 class _Same:
-    """A service and a policy as a cache key: the very same objects, not equal ones, so that no hashing is needed."""
+    """A service and a policy as a cache key: the very same objects, not equal ones, so that no hashing is
+    needed."""
 
     __slots__ = ("policy", "service")
 
@@ -155,7 +158,8 @@ def kept_of(vantages: int) -> int:
 
 
 def aligned_streams(layout: Layout, streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
-    """The streams in the layout's order: the same tuple if they are; else sorted in, blanks added, strangers dropped."""
+    """The streams in the layout's order: the same tuple if they are; else sorted in, blanks added,
+    strangers dropped."""
     blank = layout.blank
     if len(streams) >= len(blank) and all(
         stream.vantage == place.vantage

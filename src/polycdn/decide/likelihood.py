@@ -1,9 +1,9 @@
 """How much one look says: log-likelihood ratios between a healthy and a sick provider, in integer milli-nats.
 
-A look is a coin: it fails with share p0 when the provider is healthy, p1 when it is sick in one of a few ways.
-A failure adds ln(p1 / p0) to the score of that way, a success takes ln((1 - p0) / (1 - p1)) away (decision 0003).
-What a failure adds is rounded to a whole multiple of what a success takes away, so that a score lives on a
-small lattice and its Markov chain is exact.
+A look is a coin: it fails with share p0 when the provider is healthy, p1 when it is sick in one of a few
+ways. A failure adds ln(p1 / p0) to the score of that way, a success takes ln((1 - p0) / (1 - p1)) away
+(decision 0003). What a failure adds is rounded to a whole multiple of what a success takes away, so that a
+score lives on a small lattice and its Markov chain is exact.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ SCORE_MAX_MNAT: Final = 40_000
 
 EXCESS_RISE_MNAT: Final = 500
 EXCESS_FALL_MNAT: Final = 1_050
-"""For pairs of looks that differ, at the provider and at the origin, from one vantage at one time: failing here
-and good there adds, the reverse takes away. With no fault of the provider both are equally likely, and
+"""For pairs of looks that differ, at the provider and at the origin, from one vantage at one time: failing
+here and good there adds, the reverse takes away. With no fault of the provider both are equally likely, and
 (exp 0.5 + exp -1.05) / 2 < 1 makes the score a CUSUM whose false alarms obey the same bound."""
 
 _SCALE: Final = 10**18
@@ -49,7 +49,8 @@ class Steps:
 
 
 def ln_mnat(above: int, below: int) -> int:
-    """1 000 x ln(above / below), rounded, for above >= below > 0; integers only, the same on every machine."""
+    """1 000 x ln(above / below), rounded, for above >= below > 0; integers only, the same on every
+    machine."""
     assert above >= below > 0, f"ln of {above}/{below}"
     doublings = 0
     while above >= 2 * below:

@@ -33,7 +33,8 @@ def is_calm(
 ) -> bool:
     """Whether further rounds of good looks change nothing but the ages and counts of streams.
 
-    Streams that good looks do not refresh (engines, clients) must have gone stale, so that none of them expires later.
+    Streams that good looks do not refresh (engines, clients) must have gone stale, so that none of them
+    expires later.
     """
     oldest_ms = now_ms - layout.age_ms
     for stream in streams:

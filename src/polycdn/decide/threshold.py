@@ -1,4 +1,5 @@
-"""The rules that people use now, to compare with: so many failures in a row, counters, an average over a window.
+"""The rules that people use now, to compare with: so many failures in a row, counters, an average over a
+window.
 
 Pure, one look at a time; nothing here decides anything for a service.
 """
@@ -53,7 +54,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """DOWN while fewer than `good_bp` of the last `looks` looks were good; judged once that many are there."""
+    """DOWN while fewer than `good_bp` of the last `looks` looks were good; judged once that many are
+    there."""
 
     looks: int
     good_bp: int

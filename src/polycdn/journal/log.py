@@ -15,7 +15,7 @@ from typing import Final
 from polycdn.errors import JournalError
 from polycdn.journal.codec import encode
 from polycdn.journal.record import Entry, Repaired, Tip
-from polycdn.journal.scan import Reader, Torn, segments
+from polycdn.journal.scan import Reader, Torn, segments_in
 
 MIB: Final = 1024 * 1024
 LOCK_NAME: Final = "journal.lock"
@@ -136,7 +136,7 @@ class Journal:
             self._lock_fd = -1
 
     def _find_tip(self) -> None:
-        files = segments(self.folder)
+        files = segments_in(self.folder)
         if not files:
             return
         reader = Reader(files[-1:])
@@ -193,7 +193,7 @@ class Journal:
         )
 
     def _remove_oldest(self) -> None:
-        files = segments(self.folder)
+        files = segments_in(self.folder)
         sizes_bytes = [_size_bytes(file) for file in files]
         while len(files) > 1 and sum(sizes_bytes) > self._limits.total_bytes_max:
             _unlink(files[0])

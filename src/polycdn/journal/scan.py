@@ -105,9 +105,12 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 def segments(place: Path) -> tuple[Path, ...]:
     """The files of a journal, oldest first; a single file is a journal of its own. () = none yet."""
-    if place.is_file():
-        return (place,)
-    return tuple(sorted(place.glob("journal-*.jsonl")))
+    return (place,) if place.is_file() else segments_in(place)
+
+
+def segments_in(folder: Path) -> tuple[Path, ...]:
+    """The files of a journal that a decider writes, oldest first."""
+    return tuple(sorted(folder.glob("journal-*.jsonl")))
 
 
 def existing_segments(place: Path) -> tuple[Path, ...]:

@@ -120,15 +120,15 @@ class Look:
         return self.reason in (Reason.OK, Reason.SLOW)
 
     def observation(self, region: str, vantage: str) -> Observation:
-        """The same as evidence. A blind look is no attempt at all."""
+        """The same as evidence. What a blind look failed at says nothing about the provider."""
         return Observation(
             at_ms=self.at_ms,
             provider=self.provider,
             region=region,
             vantage=vantage,
             reason=self.reason,
-            attempts=0 if self.reason is Reason.BLIND else 1,
-            failures=0 if self.is_good or self.reason is Reason.BLIND else 1,
+            attempts=1,
+            failures=0 if self.is_good else 1,
             first_byte_ms=self.first_byte_ms if self.is_good else 0,
             path=self.path,
             fingerprint=self.sha256[:FINGERPRINT_CHARS],

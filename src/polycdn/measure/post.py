@@ -34,6 +34,7 @@ class Mailbox:
         self._multi = Multi()
         self.dropped = 0
         self.last_error = ""
+        """Why the last delivery failed; "" when it did not."""
 
     async def __aenter__(self) -> Self:
         await self._multi.__aenter__()
@@ -58,10 +59,14 @@ class Mailbox:
             await self._is_filled.wait()
             report = self._queue[0]
             status = await self._post(report)
+            if status >= 500:
+                self.last_error = f"the receiver answers with status {status}"
             if status == 0 or status >= 500:
                 await self._clock.sleep_until(self._clock.now_ms() + retry_ms)
                 continue
-            if not 200 <= status < 300 and status != SENT_BEFORE:
+            if 200 <= status < 300 or status == SENT_BEFORE:
+                self.last_error = ""
+            else:
                 self.dropped += 1
                 self.last_error = f"the receiver refused a report with status {status}"
             self._forget(report)
@@ -98,7 +103,9 @@ class Mailbox:
             easy.setopt(pycurl.POSTFIELDS, body)
             easy.setopt(pycurl.WRITEFUNCTION, len)
             ended = await self._multi.perform(easy)
-            self.last_error = ended.message
-            return 0 if ended.code else int(easy.getinfo(pycurl.RESPONSE_CODE))
+            if ended.code:
+                self.last_error = ended.message
+                return 0
+            return int(easy.getinfo(pycurl.RESPONSE_CODE))
         finally:
             easy.close()

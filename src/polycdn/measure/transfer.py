@@ -90,6 +90,7 @@ class Transfer:
             easy.setopt(pycurl.FRESH_CONNECT, 1)
             easy.setopt(pycurl.FORBID_REUSE, 1)
             easy.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
+            easy.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
         return easy
 
     def close(self) -> None:

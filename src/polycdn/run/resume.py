@@ -8,7 +8,7 @@ from pathlib import Path
 from polycdn.errors import JournalError
 from polycdn.journal.log import Disk, Journal, JournalLimits
 from polycdn.journal.record import Decided, Entry, Failed, Record, SetAside, Snapshot
-from polycdn.journal.scan import ChainError, Reader, segments
+from polycdn.journal.scan import ChainError, Reader, segments_in
 from polycdn.model.event import Event
 from polycdn.model.state import State
 from polycdn.run.loop import Step, decision_or_why
@@ -89,7 +89,7 @@ def _states(pasts: dict[str, Past], step: Step) -> dict[str, State]:
 
 def _newest(folder: Path) -> dict[str, Past]:
     """From the newest segment, which begins with snapshots; from the one before if a crash left it empty."""
-    files = segments(folder)
+    files = segments_in(folder)
     pasts = pasts_of(Reader(files[-1:]).records())
     return pasts or pasts_of(Reader(files[-2:]).records())
 
@@ -98,7 +98,7 @@ def _trusted(folder: Path) -> dict[str, Past]:
     """From the newest segment up to where its chain breaks."""
     trusted: list[Record] = []
     with suppress(ChainError):
-        for record in Reader(segments(folder)[-1:]).records():
+        for record in Reader(segments_in(folder)[-1:]).records():
             trusted.append(record)  # noqa: PERF402
     return pasts_of(trusted)
 

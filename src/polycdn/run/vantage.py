@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,11 +142,15 @@ async def _watch(spec: VantageSpec, key: bytes, clock: Clock) -> None:
 
 
 async def _report_forever(rounds: "Rounds", schedule: Schedule, mailbox: Mailbox, clock: Clock) -> None:
-    due_ms = clock.now_ms()
+    due_ms, told = clock.now_ms(), ""
     while True:
         due_ms = max(due_ms + rounds.interval_ms, clock.now_ms())
         await clock.sleep_until(due_ms)
         mailbox.put(rounds.report(schedule.skipped))
+        if mailbox.last_error != told:
+            told = mailbox.last_error
+            words = f"reports do not arrive: {told}" if told else "reports arrive again"
+            print(f"polycdn vantage: {words}", file=sys.stderr, flush=True)
 
 
 class Rounds:
