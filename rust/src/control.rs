@@ -5,7 +5,8 @@
 use crate::clock;
 use crate::count::{Ring, WorkerCounts};
 use crate::error::{EngineError, Refusal};
-use crate::runtime::{DRAIN_MAX, Engine, Listeners, Role, Stage, panic_text};
+use crate::listen::Listeners;
+use crate::runtime::{DRAIN_MAX, Engine, Role, Stage, panic_text};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::json;

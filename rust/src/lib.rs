@@ -1,7 +1,7 @@
 //! The data plane of polycdn, loaded by Python as `polycdn._native`.
 //!
 //! `document` is what lies on disk, `table` what a worker looks up in, `store` what goes from one to the other;
-//! `runtime` starts the threads, `control` hears orders, `count` tells what happened. `dns` and `edge`
+//! `listen` binds, `runtime` starts the threads, `control` hears orders, `count` tells what happened. `dns` and `edge`
 //! are roles on top; `choose` is the pure part of the edge.
 //! Only `py` knows Python and only `clock` the time.
 
@@ -16,6 +16,7 @@ pub mod dns;
 pub mod document;
 pub mod edge;
 pub mod error;
+pub mod listen;
 pub mod region;
 pub mod runtime;
 pub mod share;

@@ -6,18 +6,17 @@
 use crate::control;
 use crate::count::WorkerCounts;
 use crate::error::{EngineError, Refusal};
+use crate::listen::{Listeners, Sockets, bind_all};
 use crate::store::Store;
 use crate::table::{Served, Service, check_path_name};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Deserialize;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -34,10 +33,6 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 
 const WORKERS_MAX: usize = 256;
-const BACKLOG: i32 = 4_096;
-/// Room for about 20 000 small queries while a worker is busy with a burst.
-const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-const PORT_TRIES: usize = 20;
 
 /// What distinguishes an edge from a nameserver.
 pub trait Role: Send + Sync + Sized + 'static {
@@ -115,15 +110,6 @@ impl<R: Role> Engine<R> {
     }
 }
 
-/// Sockets of one worker, not blocking, each to be given to the worker's runtime.
-#[derive(Default)]
-pub struct Sockets {
-    pub http: Vec<TcpListener>,
-    pub https: Vec<TcpListener>,
-    pub dns_udp: Vec<UdpSocket>,
-    pub dns_tcp: Vec<TcpListener>,
-}
-
 /// One worker's own things; a role's `work` gets it.
 pub struct Worker<R: Role> {
     pub index: usize,
@@ -138,9 +124,6 @@ impl<R: Role> Worker<R> {
         self.engine.reached(Stage::Draining).await;
     }
 }
-
-/// Addresses as really bound: `http`, `https`, `dns`; a kind without any is left out.
-pub type Listeners = BTreeMap<&'static str, Vec<String>>;
 
 /// Runs an engine until it is told to drain, and returns the exit code.
 pub fn run<R: Role>(role: R, config: &[u8]) -> Result<i32, EngineError> {
@@ -307,97 +290,4 @@ fn lock_folder(folder: &Path) -> Result<File, EngineError> {
         }
         Err(error) => Err(EngineError::system(path.display(), error)),
     }
-}
-
-/// The sockets of every worker. With several workers each has its own of every address (SO_REUSEPORT).
-fn bind_all(config: &EngineConfig) -> Result<(Vec<Sockets>, Listeners), EngineError> {
-    let mut all: Vec<Sockets> = (0..config.workers).map(|_| Sockets::default()).collect();
-    let mut listeners = Listeners::new();
-    for (kind, addresses) in [("http", &config.http), ("https", &config.https)] {
-        for address in addresses {
-            let mut bound = *address;
-            for sockets in &mut all {
-                let listener = bind_tcp(bound, config.workers > 1)?;
-                bound = listener.local_addr().map_err(|error| EngineError::system(address, error))?;
-                let list = if kind == "http" { &mut sockets.http } else { &mut sockets.https };
-                list.push(listener);
-            }
-            listeners.entry(kind).or_default().push(bound.to_string());
-        }
-    }
-    for address in &config.dns {
-        let bound = bind_dns(*address, &mut all)?;
-        listeners.entry("dns").or_default().push(bound.to_string());
-    }
-    Ok((all, listeners))
-}
-
-/// UDP and TCP on one port for every worker; a free port for one may be taken for the other, hence the tries.
-fn bind_dns(address: SocketAddr, all: &mut [Sockets]) -> Result<SocketAddr, EngineError> {
-    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
-    loop {
-        match try_bind_dns(address, all.len()) {
-            Ok((bound, pairs)) => {
-                for (sockets, (udp, tcp)) in all.iter_mut().zip(pairs) {
-                    sockets.dns_udp.push(udp);
-                    sockets.dns_tcp.push(tcp);
-                }
-                return Ok(bound);
-            }
-            Err(error) if tries <= 1 => return Err(error),
-            Err(_) => tries -= 1,
-        }
-    }
-}
-
-type DnsPair = (UdpSocket, TcpListener);
-
-fn try_bind_dns(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<DnsPair>), EngineError> {
-    let mut bound = address;
-    let mut pairs = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let udp = bind_udp(bound, workers > 1)?;
-        bound = udp.local_addr().map_err(|error| EngineError::system(address, error))?;
-        pairs.push((udp, bind_tcp(bound, workers > 1)?));
-    }
-    Ok((bound, pairs))
-}
-
-fn bind_tcp(address: SocketAddr, is_shared: bool) -> Result<TcpListener, EngineError> {
-    let bind = || -> std::io::Result<TcpListener> {
-        let socket = new_socket(address, Type::STREAM, Protocol::TCP, is_shared)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (TCP)"), error))
-}
-
-fn bind_udp(address: SocketAddr, is_shared: bool) -> Result<UdpSocket, EngineError> {
-    let bind = || -> std::io::Result<UdpSocket> {
-        let socket = new_socket(address, Type::DGRAM, Protocol::UDP, is_shared)?;
-        // The system may grant less; then a burst loses more, and clients ask again.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (UDP)"), error))
-}
-
-fn new_socket(
-    address: SocketAddr,
-    kind: Type,
-    protocol: Protocol,
-    is_shared: bool,
-) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if is_shared {
-        socket.set_reuse_port(true)?;
-    }
-    Ok(socket)
 }

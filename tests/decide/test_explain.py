@@ -1,5 +1,7 @@
 """Sentences for the night: each question that one may have is answered in words."""
 
+from dataclasses import replace
+
 import pytest
 from scenery import START_MS, decided, forcing, on_probation, provider, seen, service, start
 
@@ -61,10 +63,7 @@ def test_it_says_who_carries_what_since_when_and_who_stands_by():
 
 def test_it_says_whose_fault_a_loss_is_and_until_when_it_is_held_out():
     found = seen(FIRST.state, {"a": Status.DOWN}, blame=Blame.PROVIDER, why="all 5xx")
-    standings = tuple(
-        type(s)(s.provider, s.region, s.status, START_MS, hold_until_ms=START_MS + 600_000, relapses=1)
-        for s in found.standings
-    )
+    standings = tuple(replace(s, hold_until_ms=START_MS + 600_000, relapses=1) for s in found.standings)
     decision = decide_on(FIRST.state, type(found)((), standings, found.verdicts, (), 0), START_MS + 1_000)
     text = said(decision)
     assert (
@@ -116,14 +115,8 @@ def test_it_says_what_is_thought_of_each(statuses, fields, text):
 def test_it_repeats_the_plans_warnings_and_names_a_freeze():
     lost = decided(FIRST.state, {"a": Status.DOWN, "b": Status.DOWN, "c": Status.DOWN}, START_MS + 1)
     assert "Warning: service www, region eu: every provider looks DOWN" in said(lost)
-    frozen = decided(
-        type(FIRST.state)(**{**as_fields(FIRST.state), "frozen_until_ms": UNTIL_MS}), {}, START_MS + 1
-    )
+    frozen = decided(replace(FIRST.state, frozen_until_ms=UNTIL_MS), {}, START_MS + 1)
     assert "Frozen until 2025-11-18 12:48:00 UTC: no plan changes, whatever is lost." in said(frozen)
-
-
-def as_fields(state):
-    return {name: getattr(state, name) for name in state.__slots__}
 
 
 def test_it_says_why_a_standby_is_not_offered_traffic():

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
-from misbehaving import Misbehaving, answer, raw
+from misbehaving import Misbehaving, answer, late, raw
 
 from polycdn.errors import ConfigError
 from polycdn.measure.report import VantageReport
@@ -324,3 +324,40 @@ def test_the_process_ends_with_0_on_sigterm(tmp_path):
 
     code, stderr = asyncio.run(run())
     assert (code, stderr) == (0, b"")
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(60)
+def test_a_vantage_that_was_stopped_blames_nobody_and_does_not_burst(tmp_path):
+    receiver = Receiver()
+
+    async def run():
+        async with Misbehaving(late(0.08)) as server, Misbehaving(receiver.behave) as sink:
+            policy = Policy(probe_interval_ms=100, probe_deadline_ms=400)
+            url = f"http://127.0.0.1:{sink.port}/observations"
+            service = Service("www", "www.test", service_at(server.port).providers[:1])
+            path = tmp_path / "spec.json"
+            path.write_bytes(wire.canonical(spec_for(tmp_path, service, url, policy=policy)))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                "from polycdn.cli.main import main; main()",
+                "vantage",
+                "--spec",
+                str(path),
+            )
+            await until(lambda: len(receiver.posts) >= 5, 30_000)
+            os.kill(process.pid, signal.SIGSTOP)
+            await asyncio.sleep(1.5)
+            before = len(server.heads)
+            os.kill(process.pid, signal.SIGCONT)
+            await until(lambda: receiver.reports[-1].skipped > 0, 20_000)
+            burst = len(server.heads) - before
+            await until(lambda: len(server.heads) >= before + 5, 20_000)
+            os.kill(process.pid, signal.SIGTERM)
+            await process.wait()
+            return burst
+
+    assert asyncio.run(run()) <= 4
+    assert receiver.reports[-1].skipped >= 10
+    assert {seen.reason for seen in receiver.observations} <= {Reason.OK, Reason.BLIND}

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from polycdn.decide.calibrate import Limits, limits
-from polycdn.decide.layout import Layout, Seat, kept_of, left_out_of
+from polycdn.decide.layout import KEPT_MAX, Layout, Seat, kept_of, liars_of
 from polycdn.decide.likelihood import NOTHING_MNAT, TOTAL
 from polycdn.model.state import Stream
 from polycdn.model.units import FULL_BP
@@ -72,7 +72,7 @@ def kept_among(fresh: int, known: int) -> int:
     everyone = max(fresh, known)
     if everyone < 3:
         return kept_of(fresh)
-    return max(0, fresh - left_out_of(everyone))
+    return min(KEPT_MAX, max(0, fresh - liars_of(everyone)))
 
 
 def agree(layout: Layout, seat: Seat, streams: Sequence[Stream]) -> Opinion:

@@ -28,10 +28,10 @@ MILD_BUDGET_BP: Final = 1_500
 """How the allowed rate is shared out: "everything fails" comes first and takes the coarse step that it
 needs, up to 45 %; of what is left, 15 % go to the mildest alternative and the rest to the others alike."""
 
-_BITS: Final = 128
+_BITS: Final = 96
 _ONE: Final = 1 << _BITS
 _SLOT_BYTES: Final = (2 * _BITS + 32) // 8
-_REACH_MNAT: Final = 2 * SCORE_MAX_MNAT
+_REACH_MNAT: Final = SCORE_MAX_MNAT * 3 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,19 @@ def _crossed(tails: list[int], healthy_bp: int, rise: int, vantages: int, level:
 @cache
 def _tails(healthy_bp: int, way: int, vantages: int) -> list[int]:
     """P(sum of the vantages' scores >= i lattice steps), of _ONE, for healthy streams."""
+    return _tails_of(_masses(healthy_bp, way, vantages))
+
+
+@cache
+def _masses(healthy_bp: int, way: int, vantages: int) -> list[int]:
+    """P(sum of the vantages' scores = i lattice steps), of _ONE, for healthy streams."""
+    if vantages > 1:
+        return _convolved(_masses(healthy_bp, way, vantages - 1), _masses(healthy_bp, way, 1))
     unit, rise = _lattice(healthy_bp, way)
     size = _REACH_MNAT // unit + 2
     if sick_bp(healthy_bp)[way] == FULL_BP:
-        single = _runs(healthy_bp, size)
-    else:
-        single = _climbs(healthy_bp, rise, size)
-    return _tail_of_sum(single, vantages)
+        return _runs(healthy_bp, size)
+    return _climbs(healthy_bp, rise, size)
 
 
 def _runs(healthy_bp: int, size: int) -> list[int]:
@@ -159,10 +165,13 @@ def _up_limit(healthy_bp: int, vantages: int, allowed: int) -> int:
     unit, rise = _lattice(healthy_bp, MILD)
     sick = sick_bp(healthy_bp)[MILD]
     root = _root(sick, rise)
-    masses = [_ONE - root]
+    single = [_ONE - root]
     for _ in range(_REACH_MNAT // unit + 1):
-        masses.append(masses[-1] * root // _ONE)
-    tails = _tail_of_sum(masses, vantages)
+        single.append(single[-1] * root // _ONE)
+    masses = single
+    for _ in range(vantages - 1):
+        masses = _convolved(masses, single)
+    tails = _tails_of(masses)
     low, high = vantages, len(tails) - 1
     while low < high:
         middle = (low + high) // 2
@@ -187,10 +196,7 @@ def _root(sick_share_bp: int, rise: int) -> int:
     return high
 
 
-def _tail_of_sum(single: list[int], vantages: int) -> list[int]:
-    masses = single
-    for _ in range(vantages - 1):
-        masses = _convolved(masses, single)
+def _tails_of(masses: list[int]) -> list[int]:
     tails = [0]
     for mass in reversed(masses):
         tails.append(tails[-1] + mass)

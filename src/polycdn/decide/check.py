@@ -100,13 +100,15 @@ class _Reader:
             shares = dict(plan.shares)
             for provider in self._allowed(self._region(plan.region)):
                 share_bp = shares.get(provider.name, 0)
-                subject = f"region {plan.region}: {provider.name} carries {percent(share_bp)}"
-                if share_bp > provider.ceiling_bp and "ceiling" not in self.codes:
-                    bound = percent(provider.ceiling_bp)
-                    yield WARNING, "ceiling", f"{subject}, ceiling {bound}, and no note says why"
-                if share_bp < provider.floor_bp and "floor" not in self.codes:
-                    bound = percent(provider.floor_bp)
-                    yield WARNING, "floor", f"{subject}, floor {bound}, and no note says why"
+                broken = []
+                if share_bp > provider.ceiling_bp:
+                    broken.append(("ceiling", provider.ceiling_bp))
+                if share_bp < provider.floor_bp:
+                    broken.append(("floor", provider.floor_bp))
+                for bound, bound_bp in broken:
+                    if bound not in self.codes:
+                        text = f"region {plan.region}: {provider.name} carries {percent(share_bp)}"
+                        yield WARNING, bound, f"{text}, {bound} {percent(bound_bp)}, and no note says why"
 
     def capacity(self) -> Findings:
         """Nobody is over capacity while one that is UP has room for some of it.

@@ -30,8 +30,8 @@ LEARN_LOOKS: Final = 8_192
 """After so many looks the healthy failure share is learned anew and half of them are forgotten: 2.3 hours
 at one a second."""
 
-LEARN_BELOW_MNAT: Final = 6_000
-"""Looks under a doubt of two failures or more teach nothing about health."""
+LEARN_BELOW_MNAT: Final = 9_000
+"""Looks under a doubt of several failures teach nothing about health."""
 
 STRANGERS_MAX: Final = 64
 STRANGER_AGE_MS: Final = 3_600_000

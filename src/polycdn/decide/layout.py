@@ -20,6 +20,9 @@ from polycdn.model.units import ANYWHERE, ORIGIN
 STALE_INTERVALS: Final = 3
 """Evidence is fresh for three probe intervals at least, however short the policy's own limit is."""
 
+KEPT_MAX: Final = 8
+"""No more vantages than this are added up; of more than ten, more of the most alarming are left out."""
+
 IDLE_PARTS: Final = 12
 """A good look at a stream without doubt need not be noted more often than each twelfth of the age limit."""
 
@@ -147,14 +150,14 @@ def _seats(
     return tuple(seats)
 
 
-def left_out_of(vantages: int) -> int:
-    """How many vantages are not believed, out of so many: 1 of two to four, 2 from five on."""
+def liars_of(vantages: int) -> int:
+    """How many vantages may lie or be blind without moving anybody: 1 of two to four, 2 from five on."""
     return 0 if vantages < 2 else 1 if vantages < 5 else 2
 
 
 def kept_of(vantages: int) -> int:
-    """How many vantages' evidence is added up, out of so many."""
-    return vantages - left_out_of(vantages)
+    """How many vantages' evidence is added up, out of so many: all but the possible liars, eight at most."""
+    return min(KEPT_MAX, vantages - liars_of(vantages))
 
 
 def aligned_streams(layout: Layout, streams: tuple[Stream, ...]) -> tuple[Stream, ...]:

@@ -34,6 +34,8 @@ def _on_total_loss(place: str, scene: Scene, wish: OnTotalLoss, row: Sequence[in
 
 def _on_lane(place: str, lane: Lane, share_bp: int, is_lost: bool, is_ramping: bool) -> Iterator[Note]:
     provider = lane.provider
+    if lane.footing is Footing.READY and provider.floor_bp <= share_bp <= provider.ceiling_bp:
+        return
     subject = f"{place}: {provider.name} carries {percent(share_bp)}"
     if share_bp > provider.ceiling_bp:
         why = "until the ramp has taken it down" if is_ramping else "nobody else has room"

@@ -241,9 +241,11 @@ def decide_on(
     )
     scenes = survey(state, now_ms)
     draft = _draft(state, scenes, now_ms)
-    state, plan, more = _publish(replace(state, paces=draft.paces), draft, now_ms, is_news)
+    state, plan, more = _publish(state, draft, now_ms, is_news)
     state, good_notes = _with_good_plan(state, now_ms)
-    state = replace(state, due_ms=_due_ms(state, draft.is_ramping, now_ms))
+    due_ms = _due_ms(state, draft.is_ramping, now_ms)
+    if due_ms != state.due_ms:
+        state = replace(state, due_ms=due_ms)
     return Decision(state, plan, _report(state, (*found.notes, *notes, *expired, *more, *good_notes)))
 
 
@@ -320,15 +322,15 @@ def _publish(state: State, draft: _Draft, now_ms: int, is_news: bool) -> tuple[S
     assert state.service is not None
     old = state.plan
     if old is not None and old.regions == draft.regions and not is_news:
-        return state, None, ()
+        return _paced(state, draft), None, ()
     parent = old.generation if old else 0
     plan = Plan(state.service.name, state.generation + 1, parent, now_ms, draft.regions, draft.notes)
     if old is not None and state.frozen_until_ms:
-        return state, None, _would_be(state, old, plan)
+        return _paced(state, draft), None, _would_be(state, old, plan)
     objections = check(plan, state)
     if any(note.severity is Severity.ERROR for note in objections):
         text = f"service {plan.service}: this plan is not published, the last one stays"
-        return state, None, (*draft.notes, *objections, Note(Severity.ERROR, "blocked", text))
+        return _paced(state, draft), None, (*draft.notes, *objections, Note(Severity.ERROR, "blocked", text))
     if objections:
         plan = replace(plan, notes=draft.notes + objections)
     is_moved = old is None or _moves_traffic(old, plan)
@@ -344,6 +346,10 @@ def _publish(state: State, draft: _Draft, now_ms: int, is_news: bool) -> tuple[S
         healthy_since_ms=0 if is_moved else state.healthy_since_ms,
     )
     return state, plan, plan.notes
+
+
+def _paced(state: State, draft: _Draft) -> State:
+    return state if state.paces == draft.paces else replace(state, paces=draft.paces)
 
 
 def _moves_traffic(old: Plan, new: Plan) -> bool:
