@@ -32,7 +32,7 @@ START_MS = 1_763_466_480_000
 MINUTE_MS = 60_000
 NAMES = ("fast", "near", "wide", "own")
 PLACES = ("eu", "us")
-UNHURRIED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(UNHURRIED, max_examples=20)
 
 
@@ -316,7 +316,7 @@ def test_every_plan_is_whole_obeys_the_operator_and_keeps_to_capacity_and_pace(s
     played(service, policy, story, Judge(service, policy))
 
 
-@UNHURRIED
+@LONG
 @given(services(), policies, st.lists(turns(), min_size=1, max_size=5))
 def test_the_same_story_gives_the_same_digests(service, policy, story):
     assert played(service, policy, story) == played(service, policy, story)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rounds import FIRST_MS, Play, failing, look, service
 
@@ -52,6 +52,7 @@ def test_this_many_are_added_up(fresh, known, kept):
     assert kept_among(fresh, known) == kept
 
 
+@settings(deadline=None)
 @given(st.lists(SCORES, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_order_of_vantages_does_not_matter(scores, dice):
     found = layout(len(scores))
@@ -61,6 +62,7 @@ def test_order_of_vantages_does_not_matter(scores, dice):
     assert agree(found, found.seats[0], heard) == agree(found, found.seats[0], shuffled)
 
 
+@settings(deadline=None)
 @given(st.lists(SCORES, min_size=3, max_size=6), st.data())
 def test_whatever_liars_say_the_sum_is_no_more_than_the_honest_ones(scores, data):
     liars = liars_of(len(scores))
@@ -73,6 +75,7 @@ def test_whatever_liars_say_the_sum_is_no_more_than_the_honest_ones(scores, data
     assert told.total_mnat <= sum(score[2] for score in honest)
 
 
+@settings(deadline=None)
 @given(st.lists(SCORES, min_size=3, max_size=6), st.data())
 def test_a_liar_cannot_bring_anybody_back(scores, data):
     liars = liars_of(len(scores))

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycdn.decide.calibrate import (
@@ -91,8 +91,8 @@ def test_a_lower_threshold_would_alarm_too_often():
     found = limits(50, 1, False, MONTH)
     steps = steps_of(50)
     lower = [limit - fall for limit, fall in zip(found.down[:2], steps.fall[:2], strict=True)]
-    rates = [crossing_rate(50, way, 1, limit) for way, limit in enumerate(lower)]
-    assert sum(above for above, _ in rates) / rates[0][1] > 0.9 / MONTH
+    rates = [crossing_rate(50, way, 1, limit) for way, limit in enumerate((*lower, found.down[2]))]
+    assert sum(above for above, _ in rates) / rates[0][1] > 1 / MONTH
 
 
 def test_the_mild_threshold_is_confirmed_by_floats_and_another_method():
@@ -132,6 +132,7 @@ def test_a_frequent_alarm_comes_as_often_as_literal_steps_say():
     assert 0.7 * crossings <= 200_000 * above / one <= 2 * crossings
 
 
+@settings(deadline=None, max_examples=12)
 @given(st.integers(1, 4), st.sampled_from([10_000, 100_000, 2_592_000]))
 def test_rarer_alarms_and_more_vantages_need_more_evidence(vantages, rounds):
     few, many = limits(50, vantages, True, rounds), limits(50, vantages, True, 10 * rounds)

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -255,3 +256,25 @@ def test_ipv6_and_all_addresses_at_once_are_listened_on():
         # dnspython refuses a reply that comes from another address than the query went to.
         assert everywhere.addresses() == ["192.0.2.1", "192.0.2.2"]
         assert everywhere.addresses(tcp=True) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_answers_never_stop_while_plans_change():
+    with engine("dns", dns=["127.0.0.1:0"], workers=2) as one:
+        client = Client(one.start()["listeners"]["dns"][0])
+        assert one.apply(SETTINGS, published(1))["ok"]
+        is_done = threading.Event()
+
+        def ask() -> set[tuple[str, ...]]:
+            seen = set()
+            while not is_done.is_set():
+                seen.add(tuple(client.addresses()))
+            return seen
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(ask) for _ in range(2)]
+            for generation in range(2, 60):
+                provider = ("alpha", "beta")[generation % 2]
+                assert one.apply(SETTINGS, published(generation, {provider: 10_000}))["changed"]
+            is_done.set()
+            seen = {answer for one in answers for answer in one.result()}
+        assert seen == {("192.0.2.1", "192.0.2.2"), ("198.51.100.1",)}

@@ -226,6 +226,18 @@ def test_a_silence_that_outlasts_the_client_counts_against_the_provider(shared_e
         assert len(silent.requests) == 5
 
 
+def test_a_provider_whose_bodies_break_off_is_asked_last_after_a_few(shared_edge):
+    def dies(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 200_000)
+        raise Hangup
+
+    with Provider(dies) as bad, Provider(answer()) as good:
+        shared_edge.serve(settings(upstream("bad", bad.port), upstream("good", good.port)))
+        bodies = [parse(shared_edge.raw(get())).body for _ in range(12)]
+        assert bodies[-1] == b"good"
+        assert 5 <= len(bad.requests) <= 7
+
+
 def test_when_all_fail_alike_the_origin_sees_at_most_a_fifth_more(shared_edge):
     requests = 300
     bad = answer(b"no", "503 No")
@@ -258,12 +270,10 @@ def test_clients_of_a_region_get_its_order_and_the_edge_itself_goes_to_the_origi
         )
         shared_edge.serve(service, {"far": ("cdn", "own"), "here": ("own", "cdn")})
         assert parse(shared_edge.raw(get())).body == b"origin"
-        regions = collections.Counter()
         poll(
             lambda: "here" in {row["region"] for row in shared_edge.counts() if row["provider"] == "own"},
             "no count",
         )
-        assert not regions
 
 
 def test_requests_are_counted_as_the_client_saw_them(shared_edge):

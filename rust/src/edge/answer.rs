@@ -182,13 +182,25 @@ impl Relay {
     }
 
     fn count_early(&mut self) {
-        if self.report.edge.now_ms().saturating_sub(self.report.began_ms) > COUNT_EARLY_MS {
+        let is_early = !self.report.is_attempt_counted;
+        if is_early && self.report.edge.now_ms().saturating_sub(self.report.began_ms) > COUNT_EARLY_MS {
             self.report.attempt(self.report.verdict);
+            self.did_well();
+        }
+    }
+
+    /// Well is an answer whose body came, not one whose head did: a provider whose bodies break off is sick.
+    fn did_well(&self) {
+        if self.report.verdict == Reason::Ok {
+            self.destination.health.borrow_mut().succeeded(self.report.edge.now_ms());
         }
     }
 
     /// Nothing more is wanted of the body: the connection is kept if it is clean.
     pub fn finish(&mut self) {
+        if self.wire.is_some() && self.decoder.is_complete_at_close() {
+            self.did_well();
+        }
         if let Some(wire) = self.wire.take().filter(|_| self.decoder.is_done() && self.is_persistent) {
             self.destination.keep(wire, self.report.edge.now_ms());
         }

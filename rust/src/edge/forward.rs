@@ -141,7 +141,6 @@ impl Walk<'_> {
                         u32::try_from(self.edge.now_ms() - began_ms).unwrap_or(u32::MAX).max(1);
                     let reason = judge(order, &response.head);
                     if reason == Reason::Ok {
-                        destination.health.borrow_mut().succeeded(self.edge.now_ms());
                         let report = self.report(provider, first_byte_ms, reason);
                         return Ok(answered(order, response, destination, pump, report));
                     }
@@ -347,6 +346,7 @@ fn answered(
     report: Report,
 ) -> Answer {
     if response.head.status == 101 {
+        destination.health.borrow_mut().succeeded(report.began_ms);
         let protocol = response.head.upgrade.unwrap_or_default();
         let body = Body::Tunnel(Box::new(response.wire), protocol);
         return Answer { status: 101, fields: response.head.fields, length: None, body };

@@ -62,17 +62,19 @@ def run_command(words: list[str]) -> int:
 
 def run_typer(words: list[str]) -> int:
     """The exit code of a command that Typer parses."""
-    import click
+    import typer
+    from typer.exceptions import TyperException
 
     try:
         result = typer_app()(args=words, prog_name="polycdn", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except TyperException as error:
+        command = " ".join(["polycdn", *words[:1]]) if words[:1] and words[0].isidentifier() else "polycdn"
+        print(f"{command}: {error.format_message()} Try: {command} --help", file=sys.stderr)
+        return 2
     return result if isinstance(result, int) else 0
 
 

@@ -26,7 +26,7 @@ def providers_of(checked: Checked, service: Found) -> list[Found]:
     everyone, inline = checked.tables("provider"), checked.tables("provider", service)
     if "providers" not in service[1]:
         return (everyone if not inline else []) + inline
-    by_name = {table.get("name"): (path, table) for path, table in everyone + inline}
+    by_name = {name: found for found in everyone + inline if isinstance(name := found[1].get("name"), str)}
     named = [name for _index, name in texts_in(service[1]["providers"])]
     return [by_name[name] for name in named if name in by_name] + [
         found for found in inline if found[1].get("name") not in named
@@ -109,7 +109,7 @@ def check_policies(checked: Checked) -> None:
     for service in checked.tables("service") or [((), {})]:
         own = table_in(service[1].get("policy"))
         places = {key: ("policy", key) for key in shared} | {key: (*service[0], "policy", key) for key in own}
-        check_policy(checked, service, DEFAULTS | shared | own, places)
+        _check_policy(checked, service, DEFAULTS | shared | own, places)
 
 
 DEFAULTS: Final = {field.name: field.default for field in fields(Policy)}
@@ -122,7 +122,7 @@ ORDERED: Final = (
 """The first is at most the second, and why."""
 
 
-def check_policy(
+def _check_policy(
     checked: Checked, service: Found, policy: dict[str, Any], places: dict[str, KeyPath]
 ) -> None:
     for small, large, why in ORDERED:

@@ -25,7 +25,7 @@ def check_surfaces(checked: Checked) -> None:
     """Keys of the kind, zones that hold the services, and no address twice."""
     for path, surface in checked.tables("surface"):
         kind = surface.get("kind")
-        if kind not in NEEDS:
+        if not isinstance(kind, str) or kind not in NEEDS:
             continue
         needed, taken = NEEDS[kind]
         for key in needed:
@@ -36,15 +36,15 @@ def check_surfaces(checked: Checked) -> None:
                 keys = ", ".join(("name", "kind", "services", *taken))
                 checked.complain((*path, key), f"`{key}` of a {kind} surface", keys, "remove it")
         if kind == "edge":
-            check_edge(checked, path, surface)
-    check_zones(checked)
+            _check_edge(checked, path, surface)
+    _check_zones(checked)
     check_unique(checked, "address to listen on", list(_listening(checked)))
 
 
 _SURFACE_KEYS: Final = {key for _needed, taken in NEEDS.values() for key in taken}
 
 
-def check_edge(checked: Checked, path: KeyPath, surface: dict[str, Any]) -> None:
+def _check_edge(checked: Checked, path: KeyPath, surface: dict[str, Any]) -> None:
     if not surface.get("http") and not surface.get("https"):
         checked.complain(
             path, "no address to listen on", "`http`, `https` or both", 'add http = ["0.0.0.0:80"]'
@@ -58,7 +58,7 @@ def check_edge(checked: Checked, path: KeyPath, surface: dict[str, Any]) -> None
         )
 
 
-def check_zones(checked: Checked) -> None:
+def _check_zones(checked: Checked) -> None:
     for path, surface in checked.tables("surface"):
         apex = table_in(surface.get("zone")).get("apex")
         only = [name for _index, name in texts_in(surface.get("services"))]

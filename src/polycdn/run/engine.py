@@ -1,12 +1,19 @@
-"""Runs an engine in this process. The only file that loads the Rust half; it imports next to nothing else.
+"""Runs an engine in this process. The only file that loads the Rust half.
 
-`python -m polycdn.run.engine dns FILE` does what `polycdn dns --engine-config FILE` does.
+It imports nothing else before the engine runs: restarts wait for it, and what is imported stays in memory for
+the engine's whole life. `python -m polycdn.run.engine dns FILE` does what `polycdn dns --engine-config FILE`
+does.
 """
 
 import sys
 
 from polycdn import _native
-from polycdn.errors import ConfigError, Fault, PolycdnError, UnavailableError
+
+TYPE_CHECKING = False
+"""Type checkers take it for true; importing it from `typing` would double the time to start."""
+
+if TYPE_CHECKING:
+    from polycdn.errors import ConfigError, UnavailableError
 
 CONFIG_BYTES_MAX = 1_048_576
 
@@ -23,7 +30,7 @@ def run_engine(role: str, config_file: str) -> int:
     except ValueError as error:
         raise _fault(config_file, str(error)) from None
     except (OSError, RuntimeError) as error:
-        raise UnavailableError(f"{role}: {error}") from None
+        raise _unavailable(f"{role}: {error}") from None
 
 
 def _read(config_file: str) -> bytes:
@@ -37,14 +44,29 @@ def _read(config_file: str) -> bytes:
     return config
 
 
-def _fault(config_file: str, found: str) -> ConfigError:
+def _fault(config_file: str, found: str) -> "ConfigError":
+    from polycdn.errors import ConfigError, Fault
+
     allowed = "JSON as in docs/engine-protocol.md, section Start"
     return ConfigError((Fault(config_file, found, allowed, "mend the file; nothing was started"),))
 
 
-if __name__ == "__main__":
+def _unavailable(message: str) -> "UnavailableError":
+    from polycdn.errors import UnavailableError
+
+    return UnavailableError(message)
+
+
+def main(role: str, config_file: str) -> int:
+    """Exit code, with the failures that are expected told in one line on standard error."""
+    from polycdn.errors import PolycdnError
+
     try:
-        sys.exit(run_engine(sys.argv[1], sys.argv[2]))
+        return run_engine(role, config_file)
     except PolycdnError as error:
         print(f"polycdn: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -123,7 +123,8 @@ class Decider:
                     *(one.generation for found in held for one in found if one.service == name),
                 ]
             )
-            events.append(Addressed(name, Resumed(now_ms, newest)))
+            if newest > 0:
+                events.append(Addressed(name, Resumed(now_ms, newest)))
             if (state.service, state.policy) != (steered.service, steered.policy):
                 events.append(Addressed(name, Configured(now_ms, steered.service, steered.policy)))
         return events

@@ -126,7 +126,7 @@ def config_text(setting: Setting, lab: Lab) -> str:
     parts = [
         f"state_dir = {_quoted(setting.work_dir / 'state')}",
         '[listen]\nobservations = "127.0.0.1:0"',
-        f'[policy]\nprobe_interval = "{PROBE_INTERVAL_MS // 1000}s"\nprobe_deadline = "2s"',
+        f'[policy]\nprobe_interval = "{PROBE_INTERVAL_MS // 1000}s"\nprobe_deadline = "1s"',
         *(_provider_text(lab, name) for name in PROVIDERS),
         *(f"[[vantage]]\nname = {_quoted(name)}" for name in VANTAGES),
         _service_text(lab),

@@ -1,0 +1,5 @@
+"""`python -m polycdn` is `polycdn`."""
+
+from polycdn.cli.main import main
+
+main()
