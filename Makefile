@@ -61,6 +61,7 @@ lint: setup
 	@echo "== lint"
 	@$(BIN)/ruff check src tests bench
 	@cd rust && cargo clippy --locked --quiet --all-targets -- -D warnings
+	@cd rust && cargo clippy --locked --quiet --features pyo3 -- -D warnings
 
 type: setup
 	@echo "== types"

@@ -58,9 +58,7 @@ def test_wishes_keep_to_the_dwell_and_to_the_limit_in_every_minute(dwell_ms, lim
     state = decided(start(AB, policy), {}, START_MS).state
     row = [0, *share_by_second(forcing(state, "a", Stance.DRAIN, UNTIL_MS), {}, 240)]
     moved_at = [second for second in range(1, len(row)) if row[second] != row[second - 1]]
-    assert all(
-        later - earlier >= dwell_ms // 1_000 for earlier, later in pairwise(moved_at)
-    )
+    assert all(later - earlier >= dwell_ms // 1_000 for earlier, later in pairwise(moved_at))
     for second in range(len(row)):
         assert row[second] - row[max(0, second - 59)] <= limit_bp
     assert row[-1] >= limit_bp * (240 // max(60, dwell_ms // 1_000)) // 2, "and it does move"

@@ -1,4 +1,4 @@
-"""The operator's commands as typed: exit codes, one clear sentence, and the JSON that docs/operate.md promises."""
+"""The operator's commands as typed: exit codes, one clear sentence, and the JSON of docs/operate.md."""
 
 import asyncio
 import json

@@ -147,8 +147,8 @@ def test_socket_deep_down_is_reached_all_the_same(folder: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("change", [{"reason": "bad luck"}, {"attempts": "9"}, {"colour": "red"}, {"service": 5}])
-         "failures": 4, "first_byte_ms": 12}  # fmt: skip
+COUNT = {"at_ms": 1_000, "service": "www", "provider": "a", "region": "anywhere", "reason": "http_5xx"}
+COUNT |= {"attempts": 9, "failures": 4, "first_byte_ms": 12}
 
 
 def test_counts_become_observations_of_the_engine(folder: Path) -> None:

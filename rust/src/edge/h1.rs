@@ -192,6 +192,7 @@ impl Connection {
     /// Returns when the client is surely gone. One that only says that it sends no more may still want its answer.
     async fn left(&self) {
         while self.wire.with_unread(|unread| unread.len()) < AHEAD_BYTES_MAX {
+            self.wire.readable().await;
             match self.wire.fill().await {
                 Err(_) => return,
                 Ok(0) => break,

@@ -169,7 +169,15 @@ impl Wire {
     /// Whether an idle connection can be used: nothing has come unasked, and it has not ended.
     pub fn is_quiet(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        self.unread.borrow().is_empty() && self.poll_fill(&mut cx).is_pending()
+        if !self.unread.borrow().is_empty() {
+            return false;
+        }
+        if let Stream::Plain(tcp) = &*self.stream.borrow()
+            && tcp.poll_read_ready(&mut cx).is_pending()
+        {
+            return true;
+        }
+        self.poll_fill(&mut cx).is_pending()
     }
 
     /// Ends the connection so that the last answer arrives: what the client still sends is read and dropped for a

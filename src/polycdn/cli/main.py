@@ -6,7 +6,6 @@ Exit codes: 0 fine; 1 ran, and found a problem; 2 usage or config error; 3 could
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from polycdn.errors import PolycdnError
@@ -51,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run_command(words: list[str]) -> int:
     """The exit code of one command line; raises PolycdnError for what `main` reports."""
     if words[:1] in (["--version"], ["version"]):
+        from importlib.metadata import version
+
         print(f"polycdn {version('polycdn')}")
         return 0
     if words and words[0] in LEAN:
