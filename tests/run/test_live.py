@@ -235,7 +235,7 @@ def test_next_decider_goes_on_with_the_next_generation_and_takes_no_plan_back(fo
             assert after.standings == before.standings
         kinds = [type(record.entry.body) for record in read(folder / "journal")]
         assert kinds.count(Configured) == 1
-        assert kinds.count(Resumed) == 2
+        assert kinds.count(Resumed) == 1
 
     asyncio.run(story())
 

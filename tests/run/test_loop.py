@@ -17,7 +17,7 @@ from polycdn.model.topology import Endpoint, ProviderKind
 from polycdn.run.clock import Virtual
 from polycdn.run.loop import SNAPSHOT_STEPS, UNWRITTEN_MAX, Addressed, Loop
 from polycdn.run.publish import Outlet, Publisher
-from polycdn.surface.base import Order
+from polycdn.surface.base import Create, Order, want
 from polycdn.surface.memory import MemorySurface
 
 UPSTREAM = Upstream("a", ProviderKind.CDN, Endpoint("a.example"))
@@ -263,3 +263,17 @@ def test_operator_is_told_whether_the_order_is_in_the_journal(is_full: bool) -> 
             result()
     else:
         result()
+
+
+def test_service_that_is_carried_no_more_is_taken_off_a_surface_that_was_away() -> None:
+    async def story() -> list[str]:
+        surface, clock = MemorySurface(), Virtual()
+        for service in ("www", "api"):
+            plan = Plan(service, 1, 0, 1, (REGION,))
+            await surface.apply(Create(want(plan, settings(service)[service])))
+        outlet = Outlet(surface, settings("www"), clock, reread_ms=1_000)
+        await clock.sleep_until(2_000)
+        await Publisher((outlet,)).publish()
+        return sorted(surface.plans)
+
+    assert asyncio.run(story()) == ["www"]

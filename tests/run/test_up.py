@@ -137,6 +137,18 @@ def test_engine_with_another_config_is_drained_and_started_anew_with_its_plan(fo
 
 @pytest.mark.lab
 @pytest.mark.timeout(60)
+def test_engine_that_left_the_config_is_drained(folder: Path) -> None:
+    async def story() -> None:
+        async with running(loaded(folder)) as up:
+            before = identity(up, "engine-e1")
+        async with running(loaded(folder, engines=())):
+            await until(lambda: not before.is_alive, "it has ended")
+
+    asyncio.run(story())
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(60)
 def test_stop_engines_ends_them_too(folder: Path) -> None:
     async def story() -> Identity:
         async with running(loaded(folder), options=UpOptions(stops_engines=True)) as up:

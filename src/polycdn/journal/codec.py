@@ -8,6 +8,7 @@ same line without `hash`.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any, Final
 
 from polycdn.journal.record import (
@@ -78,28 +79,53 @@ def line_hash(unsigned: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(unsigned)).hexdigest()
 
 
-def decode(line: bytes) -> Record:
-    """The record of a line, its own hash checked, its place in the chain not. Raises LineError."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line whose own hash is right, its body not looked at yet: most of a long journal need not be."""
+
+    seq: int
+    prev: str
+    hash: str
+    at_ms: int
+    service: str
+    kind: str
+    body: Any
+
+    def record(self) -> Record:
+        """The whole record. Raises LineError when the body is not what `kind` says."""
+        kind = KINDS.get(self.kind)
+        if kind is None:
+            raise LineError(f"kind {self.kind!r} is unknown: was it written by a newer polycdn?")
+        try:
+            entry = Entry(self.at_ms, self.service, from_json(kind, self.body, "body"))
+        except WireError as error:
+            raise LineError(str(error)) from None
+        return Record(self.seq, self.prev, self.hash, entry)
+
+
+def frame(line: bytes) -> Frame:
+    """The frame of a line, its own hash checked, its place in the chain not. Raises LineError."""
     raw = _parse(line)
     claimed = raw.pop("hash")
     if claimed != line_hash(raw):
         raise LineError("the hash is not that of the line: it was changed after it was written")
-    kind = KINDS.get(raw["kind"]) if isinstance(raw["kind"], str) else None
-    if kind is None:
-        raise LineError(f"kind {raw['kind']!r} is unknown: was it written by a newer polycdn?")
     try:
-        return Record(
+        return Frame(
             seq=from_json(int, raw["seq"], "seq"),
             prev=from_json(str, raw["prev"], "prev"),
             hash=claimed,
-            entry=Entry(
-                at_ms=from_json(int, raw["at_ms"], "at_ms"),
-                service=from_json(str, raw["service"], "service"),
-                body=from_json(kind, raw["body"], "body"),
-            ),
+            at_ms=from_json(int, raw["at_ms"], "at_ms"),
+            service=from_json(str, raw["service"], "service"),
+            kind=from_json(str, raw["kind"], "kind"),
+            body=raw["body"],
         )
     except WireError as error:
         raise LineError(str(error)) from None
+
+
+def decode(line: bytes) -> Record:
+    """The record of a line, its own hash checked, its place in the chain not. Raises LineError."""
+    return frame(line).record()
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -117,7 +143,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return raw
 
 
-def follows(record: Record, tip: Tip) -> None:
+def follows(record: Frame, tip: Tip) -> None:
     """Returns when `record` is the one after `tip`; raises LineError saying what is amiss otherwise."""
     if record.seq != tip.seq + 1:
         raise LineError(f"record {tip.seq + 1} should be here, found {record.seq}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from polycdn.errors import JournalError
-from polycdn.journal.codec import encode
+from polycdn.journal.codec import Frame, encode
 from polycdn.journal.record import Entry, Repaired, Tip
 from polycdn.journal.scan import Reader, Torn, segments_in
 
@@ -25,7 +25,7 @@ LOCK_NAME: Final = "journal.lock"
 class JournalLimits:
     """A segment is closed beyond `segment_bytes_max`; the oldest are removed beyond `total_bytes_max`."""
 
-    segment_bytes_max: int = 16 * MIB
+    segment_bytes_max: int = 4 * MIB
     total_bytes_max: int = 4096 * MIB
 
 
@@ -53,16 +53,23 @@ class Journal:
         self._size_bytes = 0
 
     @classmethod
-    def open(cls, folder: Path, limits: JournalLimits | None = None, disk: Disk | None = None) -> "Journal":
+    def open(
+        cls,
+        folder: Path,
+        limits: JournalLimits | None = None,
+        disk: Disk | None = None,
+        visit: Callable[[Frame], None] = lambda _: None,
+    ) -> "Journal":
         """The journal of `folder`, ready to append after its last whole record.
 
-        Raises ChainError when the newest segment is broken in its middle, JournalError when another process
-        writes this journal.
+        `visit` is shown every frame of the newest segment, or of the one before if that is empty. Raises
+        ChainError when the newest segment is broken in its middle, JournalError when another process writes
+        this journal.
         """
         journal = cls(folder, limits or JournalLimits(), disk or Disk())
         journal._lock()
         try:
-            journal._find_tip()
+            journal._find_tip(visit)
         except JournalError:
             journal.close()
             raise
@@ -135,15 +142,15 @@ class Journal:
         except OSError:
             self._lock_fd = -1
 
-    def _find_tip(self) -> None:
+    def _find_tip(self, visit: Callable[[Frame], None]) -> None:
         files = segments_in(self.folder)
         if not files:
             return
         reader = Reader(files[-1:])
-        for _ in reader.records():
-            pass
+        for found in reader.frames():
+            visit(found)
         self._file, self._torn = files[-1], reader.torn
-        self._tip = reader.tip or _tip_before(files)
+        self._tip = reader.tip or _tip_before(files, visit)
         self._size_bytes = reader.torn.offset if reader.torn else files[-1].stat().st_size
 
     def _make_ready(self) -> None:
@@ -200,13 +207,13 @@ class Journal:
             files, sizes_bytes = files[1:], sizes_bytes[1:]
 
 
-def _tip_before(files: tuple[Path, ...]) -> Tip:
+def _tip_before(files: tuple[Path, ...], visit: Callable[[Frame], None]) -> Tip:
     """The end of the chain when the newest segment holds no whole record."""
     if len(files) < 2:
         return Tip()
     reader = Reader(files[-2:-1])
-    for _ in reader.records():
-        pass
+    for found in reader.frames():
+        visit(found)
     return reader.tip or Tip()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from polycdn.errors import JournalError
-from polycdn.journal.codec import LINE_BYTES_MAX, LineError, decode, follows
+from polycdn.journal.codec import LINE_BYTES_MAX, Frame, LineError, follows, frame
 from polycdn.journal.record import Record, Tip
 
 SEGMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
@@ -65,28 +65,41 @@ class Reader:
     def records(self) -> Iterator[Record]:
         """Every record, oldest first. Raises ChainError where the chain breaks."""
         for file in self._files:
-            yield from self._segment(file, is_last=file == self._files[-1])
+            for number, found in self._segment(file):
+                try:
+                    yield found.record()
+                except LineError as error:
+                    raise ChainError(f"{file}:{number}", str(error)) from None
 
-    def _segment(self, file: Path, *, is_last: bool) -> Iterator[Record]:
+    def frames(self) -> Iterator[Frame]:
+        """As `records`, with bodies that nobody has looked at yet."""
+        for file in self._files:
+            for _, found in self._segment(file):
+                yield found
+
+    def _segment(self, file: Path) -> Iterator[tuple[int, Frame]]:
+        """Line numbers and frames of one file."""
         offset = 0
         for number, line in enumerate(_lines(file), start=1):
+            is_last = file == self._files[-1]
             if not line.endswith(b"\n") and len(line) <= LINE_BYTES_MAX and is_last:
                 self.torn = Torn(file, number, offset, len(line))
                 return
             try:
-                yield self._next(line)
+                found = self._next(line)
             except LineError as error:
                 raise ChainError(f"{file}:{number}", str(error)) from None
+            yield number, found
             offset += len(line)
 
-    def _next(self, line: bytes) -> Record:
-        record = decode(line)
+    def _next(self, line: bytes) -> Frame:
+        found = frame(line)
         if self.tip is None:
-            self.first_seq = record.seq
-        if self.tip is not None or record.seq == 1:
-            follows(record, self.tip or Tip())
-        self.tip = Tip(record.seq, record.hash)
-        return record
+            self.first_seq = found.seq
+        if self.tip is not None or found.seq == 1:
+            follows(found, self.tip or Tip())
+        self.tip = Tip(found.seq, found.hash)
+        return found
 
 
 def _lines(file: Path) -> Iterator[bytes]:

@@ -146,6 +146,7 @@ class Outlet:
             held = {one.service: one for one in await self.surface.read()}
         except SurfaceError:
             return False
+        await self.remove_strangers(tuple(held.values()))
         for service, line in self.lines.items():
             one = held.get(service)
             line.held = one.generation if one is not None else 0

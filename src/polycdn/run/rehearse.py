@@ -67,7 +67,7 @@ def run_rehearsal(
     told = incidents.load(incident)
     if work_dir is not None:
         work_dir.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_rehearse(told, speed, until, seed, on_snapshot, work_dir))
+        return asyncio.run(_rehearse(told, speed, until, seed, on_snapshot, work_dir.resolve()))
     with tempfile.TemporaryDirectory(prefix="polycdn-") as folder:
         return asyncio.run(_rehearse(told, speed, until, seed, on_snapshot, Path(folder)))
 

@@ -1,57 +1,85 @@
 """The state of every service as a journal left it: the newest snapshot, and the events after it stepped."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, get_args
 
 from polycdn.errors import JournalError
+from polycdn.journal.codec import Frame, LineError
 from polycdn.journal.log import Disk, Journal, JournalLimits
-from polycdn.journal.record import Decided, Entry, Failed, Record, SetAside, Snapshot
-from polycdn.journal.scan import ChainError, Reader, segments_in
+from polycdn.journal.record import Decided, Entry, Failed, SetAside, Snapshot
+from polycdn.journal.scan import ChainError
 from polycdn.model.event import Event
 from polycdn.model.state import State
 from polycdn.run.loop import Step, decision_or_why
 
+EVENTS: Final = frozenset(kind.__name__ for kind in get_args(Event))
+OUTCOMES: Final = frozenset((Decided.__name__, Failed.__name__))
+
 
 @dataclass(slots=True)
 class Past:
-    """What is known of one service so far: a snapshot, and what happened after it."""
+    """What a journal tells of one service: the newest snapshot, and every frame after it."""
 
-    state: State = field(default_factory=State)
-    events: list[tuple[Event, int]] = field(default_factory=list)
-    pending: tuple[Event, int] | None = None
+    snapshot: Frame | None = None
+    frames: list[Frame] = field(default_factory=list)
 
-    def take(self, entry: Entry) -> None:
-        """Remembers what the next start needs of one entry; an event counts once it was decided."""
-        body = entry.body
-        if isinstance(body, Snapshot):
-            self.state, self.events, self.pending = body.state, [], None
-        elif isinstance(body, Decided):
-            if self.pending is not None:
-                self.events.append(self.pending)
-            self.pending = None
-        elif isinstance(body, Failed):
-            self.pending = None
-        elif isinstance(body, Event):
-            self.pending = (body, entry.at_ms)
+    def take(self, found: Frame) -> None:
+        """Remembers what a start needs of one frame."""
+        if found.kind == Snapshot.__name__:
+            self.snapshot = found
+            self.frames.clear()
+        elif found.kind in EVENTS | OUTCOMES:
+            self.frames.append(found)
 
     def resumed(self, step: Step) -> State:
-        """The state after all of it."""
-        state = self.state
-        for event, now_ms in self.events:
-            decision = decision_or_why(step, state, event, now_ms)
-            state = state if isinstance(decision, str) else decision.state
+        """The state after all of it; an event counts once it was decided. Raises LineError."""
+        state = self._start()
+        pending: Frame | None = None
+        for found in self.frames:
+            if found.kind in EVENTS:
+                pending = found
+                continue
+            if pending is not None and found.kind == Decided.__name__:
+                state = _stepped(step, state, pending)
+            pending = None
         return state
 
+    def _start(self) -> State:
+        body = self.snapshot.record().entry.body if self.snapshot is not None else None
+        return body.state if isinstance(body, Snapshot) else State()
 
-def pasts_of(records: Iterable[Record]) -> dict[str, Past]:
-    """The past of every service that the records tell of."""
-    pasts: dict[str, Past] = {}
-    for record in records:
-        if record.entry.service:
-            pasts.setdefault(record.entry.service, Past()).take(record.entry)
-    return pasts
+
+def _stepped(step: Step, state: State, found: Frame) -> State:
+    event = found.record().entry.body
+    assert isinstance(event, Event), f"{found.kind} is an event"
+    decision = decision_or_why(step, state, event, found.at_ms)
+    return state if isinstance(decision, str) else decision.state
+
+
+class Pasts:
+    """The past of every service that a journal tells of."""
+
+    def __init__(self) -> None:
+        self._by_service: dict[str, Past] = {}
+
+    def take(self, found: Frame) -> None:
+        """Remembers what a start needs of one frame."""
+        if found.service:
+            self._by_service.setdefault(found.service, Past()).take(found)
+
+    def states(self, step: Step) -> dict[str, State]:
+        """The state of every service. Raises LineError when a body cannot be read."""
+        return {service: past.resumed(step) for service, past in self._by_service.items()}
+
+    def readable_states(self, step: Step) -> dict[str, State]:
+        """As `states`, of those services whose past can be read."""
+        found = {}
+        for service, past in self._by_service.items():
+            with suppress(LineError):
+                found[service] = past.resumed(step)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +100,21 @@ def resume(
     whole, what comes before the break is used, and the new journal begins by telling so. Raises JournalError
     when another decider runs, or when a broken journal cannot be moved.
     """
+    pasts = Pasts()
     try:
-        journal = Journal.open(folder, limits, disk)
+        journal = Journal.open(folder, limits, disk, pasts.take)
     except ChainError as error:
-        states = _states(_trusted(folder), step)
-        kept_as = _move_aside(folder, now_ms)
-        snapshots = [Entry(now_ms, service, Snapshot(state)) for service, state in sorted(states.items())]
-        first = Entry(now_ms, "", SetAside(error.place, str(kept_as), error.why))
-        return Resumption(Journal.open(folder, limits, disk), states, (first, *snapshots))
-    return Resumption(journal, _states(_newest(folder), step))
-
-
-def _states(pasts: dict[str, Past], step: Step) -> dict[str, State]:
-    return {service: past.resumed(step) for service, past in pasts.items()}
-
-
-def _newest(folder: Path) -> dict[str, Past]:
-    """From the newest segment, which begins with snapshots; from the one before if a crash left it empty."""
-    files = segments_in(folder)
-    pasts = pasts_of(Reader(files[-1:]).records())
-    return pasts or pasts_of(Reader(files[-2:]).records())
-
-
-def _trusted(folder: Path) -> dict[str, Past]:
-    """From the newest segment up to where its chain breaks."""
-    trusted: list[Record] = []
-    with suppress(ChainError):
-        for record in Reader(segments_in(folder)[-1:]).records():
-            trusted.append(record)  # noqa: PERF402
-    return pasts_of(trusted)
+        place, why = error.place, error.why
+    else:
+        try:
+            return Resumption(journal, pasts.states(step))
+        except LineError as error:
+            journal.close()
+            place, why = str(folder), str(error)
+    states = pasts.readable_states(step)
+    first = Entry(now_ms, "", SetAside(place, str(_move_aside(folder, now_ms)), why))
+    snapshots = [Entry(now_ms, service, Snapshot(state)) for service, state in sorted(states.items())]
+    return Resumption(Journal.open(folder, limits, disk), states, (first, *snapshots))
 
 
 def _move_aside(folder: Path, now_ms: int) -> Path:

@@ -24,7 +24,14 @@ async def down(layout: Layout) -> tuple[str, ...]:
     for name, identity in _running(layout, lambda name: not name.startswith("engine-")):
         await identity.end(STOP_S_MAX)
         ended.append(name)
-    for name, identity in _running(layout, lambda name: name.startswith("engine-")):
+    ended += await end_engines(layout, lambda _: True)
+    return tuple(ended)
+
+
+async def end_engines(layout: Layout, wanted: Callable[[str], bool]) -> list[str]:
+    """Drains the engines whose process names are wanted; gives the names of those that ran."""
+    ended = []
+    for name, identity in _running(layout, lambda name: name.startswith("engine-") and wanted(name)):
         with suppress(SurfaceError, TimeoutError):
             await call(layout.engine_socket(name.removeprefix("engine-")), {"op": "drain"})
             async with asyncio.timeout(STOP_S_MAX):
@@ -32,7 +39,7 @@ async def down(layout: Layout) -> tuple[str, ...]:
         await identity.end(STOP_S_MAX)
         layout.pid_file(name).unlink(missing_ok=True)
         ended.append(name)
-    return tuple(ended)
+    return ended
 
 
 def _running(layout: Layout, wanted: Callable[[str], bool]) -> list[tuple[str, Identity]]:

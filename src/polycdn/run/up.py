@@ -27,7 +27,7 @@ from polycdn.model.wire import canonical
 from polycdn.run.clock import Wall
 from polycdn.run.layout import Layout
 from polycdn.run.process import identity_of, read_pid, write_pid
-from polycdn.run.running import UP
+from polycdn.run.running import UP, end_engines
 from polycdn.run.supervise import EngineKeeper, Keeper, Program, tell, until_ready
 from polycdn.run.wiring import LabOptions as LabOptions
 from polycdn.run.wiring import UpOptions as UpOptions
@@ -103,6 +103,7 @@ class Up:
         return 0
 
     async def _keep_all(self) -> None:
+        await self._end_strangers()
         adopted = await asyncio.gather(*(engine.adopt_running() for engine in self.engines))
         lasting = [asyncio.create_task(engine.keep()) for engine in self.engines]
         mortal = [asyncio.create_task(keeper.keep()) for keeper in (self.decider, *self.vantages)]
@@ -120,6 +121,13 @@ class Up:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _end_strangers(self) -> None:
+        """Drains engines that an earlier config named and this one does not."""
+        named = {engine.program.name for engine in self.engines}
+        ended = await end_engines(self.layout, lambda name: name not in named)
+        if ended:
+            tell(f"no longer in the config, and ended: {', '.join(ended)}")
 
     async def _stop_engine(self, engine: EngineKeeper) -> None:
         await engine.drain(engine.identity)
