@@ -77,6 +77,7 @@ docs: setup
 bench: setup
 	@$(BIN)/python bench/detect/run.py
 	@$(BIN)/python bench/simulate/run.py
+	@$(BIN)/python bench/rehearse/run.py
 
 peers:
 	apt-get update -qq && apt-get install -y -qq nginx-light haproxy

@@ -8,14 +8,16 @@ bench/results/simulate-all.md. The clock includes the start of the process.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from machine import machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 WORDS = ("simulate", "all", "--users", "1000000", "--json")
@@ -53,25 +55,6 @@ def timed_run() -> tuple[float, dict]:
     command = [sys.executable, "-c", "from polycdn.cli.main import main; main()", *WORDS]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return round(time.monotonic() - start, 2), json.loads(done.stdout)
-
-
-def machine() -> dict[str, object]:
-    return {
-        "cores": os.cpu_count(),
-        "cpu": cpu_name(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_1m": round(os.getloadavg()[0], 2),
-    }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def table(result: dict) -> str:

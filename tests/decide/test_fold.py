@@ -20,9 +20,7 @@ STEPS = steps_of(50)
 
 
 def stream(found, provider="a", vantage="v0", region="anywhere"):
-    return next(
-        s for s in found.streams if (s.provider, s.vantage, s.region) == (provider, vantage, region)
-    )
+    return next(s for s in found.streams if (s.provider, s.vantage, s.region) == (provider, vantage, region))
 
 
 def test_a_failure_adds_the_rise_and_a_success_takes_the_fall():

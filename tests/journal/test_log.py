@@ -172,6 +172,23 @@ def test_rotation_on_a_full_disk_goes_on_in_the_old_segment(tmp_path: Path) -> N
     assert len(segments(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES])
+def test_whatever_the_disk_says_is_told_and_outlived(tmp_path: Path, number: int) -> None:
+    is_sick = [True]
+
+    def write(fd: int, lines: bytes) -> int:
+        if is_sick[0]:
+            raise OSError(number, os.strerror(number))
+        return os.write(fd, lines)
+
+    journal = Journal.open(tmp_path, disk=Disk(write=write))
+    with pytest.raises(JournalError, match=os.strerror(number)):
+        journal.append(entries(1, 1))
+    is_sick[0] = False
+    journal.append(entries(2, 1))
+    assert [record.entry for record in read(tmp_path)] == entries(2, 1)
+
+
 def test_failing_fsync_keeps_nothing_of_the_round(tmp_path: Path) -> None:
     is_sick = [True]
 

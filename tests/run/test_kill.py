@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,8 +192,7 @@ def test_journal_that_cannot_be_written_from_the_start_does_not_keep_the_decider
         journal = up.layout.journal
         journal.rename(journal.with_name("elsewhere"))
         journal.write_text("in the way")
-        config = replace(loaded(folder), engines=())
-        async with running(config) as up:
+        async with running(loaded(folder)) as up:
             shown = await overview(up.layout)
             assert "cannot be written" in shown["journal"]["error"]
             assert shown["problems"]

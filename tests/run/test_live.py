@@ -222,6 +222,26 @@ def test_reports_that_are_not_to_be_believed_are_refused(folder: Path) -> None:
     asyncio.run(story())
 
 
+def test_report_that_is_too_large_is_refused_before_it_is_read_whole(folder: Path) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * 1_000_000, "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def story() -> None:
+        decider = Decider(spec_in(folder), Wall())
+        for name in (b"v1", b"v9"):
+            headers = [(b"x-polycdn-vantage", name)]
+            scope = {"type": "http", "method": "POST", "path": "/observations", "headers": headers}
+            await decider.ingest.app()(scope, receive, send)
+
+    asyncio.run(story())
+    assert [message["status"] for message in sent if "status" in message] == [413, 401]
+
+
 def test_next_decider_goes_on_with_the_next_generation_and_takes_no_plan_back(folder: Path) -> None:
     async def story() -> None:
         spec = spec_in(folder)

@@ -29,8 +29,9 @@ SAME_DOUBT_PARTS: Final = 4
 """One in the same doubt as another has this part of its evidence at least."""
 
 HINT_PARTS: Final = 7
-"""Before robust evidence has gathered, a recent failure or two of the origin, or of all others, (`Opinion.hint_bp`)
-count so many times: an alarm comes at a moment when a provider had more bad luck than others with the same fault."""
+"""Before robust evidence has gathered, a recent failure or two of the origin, or of all others,
+(`Opinion.hint_bp`) count so many times: an alarm comes at a moment when a provider had more bad luck than
+others with the same fault."""
 
 DOUBT_BP: Final = 2_500
 """First doubt: this far on the way to an alarm."""
