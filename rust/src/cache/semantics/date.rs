@@ -247,7 +247,7 @@ mod tests {
     fn what_is_written_is_read_as_the_same_moment() {
         let mut dice = Dice(7);
         for _ in 0..20_000 {
-            let moment_s = i64::try_from(dice.below(315_000_000_000)).unwrap() - 60_000_000_000;
+            let moment_s = i64::try_from(dice.below(313_000_000_000)).unwrap() - 60_000_000_000;
             assert_eq!(parse(&format(moment_s), NOW_S), Some(moment_s));
         }
         assert_eq!(&format(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");

@@ -70,7 +70,9 @@ impl Directives {
         members(line).map(Directive::read).for_each(|directive| self.add(&directive));
         if !is_closed(line) {
             self.max_age.add(Lifetime::Unclear);
-            self.s_maxage = if self.s_maxage.is_present() { Lifetime::Unclear } else { Lifetime::Absent };
+            if self.s_maxage.is_present() {
+                self.s_maxage = Lifetime::Unclear;
+            }
         }
     }
 
@@ -279,11 +281,8 @@ mod tests {
     #[test]
     fn what_restricts_counts_however_it_is_written() {
         for line in ["no-store", "No-StOrE", "no-store=1", "no-store =x", " , no-store,", "a=\"b, no-store"] {
-            assert!(answer(&[line]).no_store || line.contains('='), "{line}");
+            assert!(answer(&[line]).no_store, "{line}");
         }
-        assert!(answer(&["no-store=1"]).no_store);
-        assert!(answer(&["no-store =x"]).no_store);
-        assert!(answer(&["a=\"b, no-store"]).no_store);
     }
 
     #[test]

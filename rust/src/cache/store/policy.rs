@@ -156,6 +156,7 @@ impl<U: Unit> S3Fifo<U> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::store::hash::mixed;
     use std::cell::Cell;
     use std::collections::{BTreeMap, HashMap};
     use std::rc::Rc;
@@ -277,11 +278,7 @@ mod tests {
 
     /// 1 to 64 KiB, by name.
     fn size_of_name(name: u64) -> u64 {
-        1_024 << (crate_mixed(name) % 7)
-    }
-
-    fn crate_mixed(name: u64) -> u64 {
-        super::super::hash::mixed(name, 3)
+        1_024 << (mixed(name, 3) % 7)
     }
 
     /// Hits in basis points.
