@@ -20,26 +20,30 @@ pub struct Times {
     /// Date, or the moment of arrival if it has none that can be read.
     pub date_s: i64,
     pub last_modified_s: Option<i64>,
-    /// When it would have been made, from its age at arrival: it is `now_ms - born_ms` old.
-    pub born_ms: u64,
+    /// When it would have been made, from its age at arrival: it is `now_ms - born_ms` old. Before 1970 for absurd ages.
+    pub born_ms: i64,
 }
 
 impl Times {
     /// `asked_ms`: the request went out; `arrived_ms`: the answer's head came in.
     pub fn read<F: Fields + ?Sized>(answer: &F, asked_ms: u64, arrived_ms: u64) -> Self {
-        let arrived_s = i64::try_from(arrived_ms / 1_000).unwrap_or(i64::MAX);
+        let arrived_s = signed(arrived_ms / 1_000);
         let date_s = answer.single("date").and_then(|text| date::parse(text, arrived_s)).unwrap_or(arrived_s);
         let last_modified = answer.single("last-modified");
         // §4.2.3. Age and Date count whole seconds, so only the delay is finer than that.
-        let apparent_ms = arrived_s.saturating_sub(date_s).max(0).unsigned_abs().saturating_mul(1_000);
-        let delay_ms = arrived_ms.saturating_sub(asked_ms);
-        let corrected_ms = (u64::from(age(answer)) * 1_000).saturating_add(delay_ms);
+        let apparent_ms = arrived_s.saturating_sub(date_s).max(0).saturating_mul(1_000);
+        let delay_ms = signed(arrived_ms.saturating_sub(asked_ms));
+        let corrected_ms = (i64::from(age(answer)) * 1_000).saturating_add(delay_ms);
         Self {
             date_s,
             last_modified_s: last_modified.and_then(|text| date::parse(text, arrived_s)),
-            born_ms: arrived_ms.saturating_sub(apparent_ms.max(corrected_ms)),
+            born_ms: signed(arrived_ms).saturating_sub(apparent_ms.max(corrected_ms)),
         }
     }
+}
+
+pub(super) fn signed(moment: u64) -> i64 {
+    i64::try_from(moment).unwrap_or(i64::MAX)
 }
 
 /// The Age field (§5.1): the first member of its first line; 0 if that is no number.
@@ -111,24 +115,25 @@ mod tests {
     use crate::cache::semantics::rules::Heuristic;
 
     const NOW_MS: u64 = 1_790_000_000_500;
+    const NOW: i64 = 1_790_000_000_500;
 
     fn moment(offset_s: i64) -> String {
         String::from_utf8(date::format(1_790_000_000 + offset_s).to_vec()).unwrap()
     }
 
     /// (lifetime, age at arrival), both in seconds.
-    fn read(head: &[(&str, String)], rules: &Rules) -> (Option<u32>, u64) {
+    fn read(head: &[(&str, String)], rules: &Rules) -> (Option<u32>, i64) {
         let times = Times::read(head, NOW_MS, NOW_MS);
         let directives = Directives::of_answer(head, &rules.targeted);
         let found = lifetime(200, head, &directives, &times, rules);
-        (found.map(|(found_s, _)| found_s), (NOW_MS - times.born_ms) / 1_000)
+        (found.map(|(found_s, _)| found_s), (NOW - times.born_ms) / 1_000)
     }
 
-    fn plain(head: &[(&str, String)]) -> (Option<u32>, u64) {
+    fn plain(head: &[(&str, String)]) -> (Option<u32>, i64) {
         read(head, &Rules::default())
     }
 
-    fn aged(age: &[&str]) -> u64 {
+    fn aged(age: &[&str]) -> i64 {
         let mut head = vec![("date", moment(0))];
         head.extend(age.iter().map(|age| ("age", (*age).to_owned())));
         plain(&head).1
@@ -177,7 +182,7 @@ mod tests {
         for ignored in ["abc", "-7200", "7200.0", "7200;foo=bar", ""] {
             assert_eq!(aged(&[ignored]), 0, "{ignored}");
         }
-        assert_eq!(aged(&["2147483649"]), u64::from(super::super::fields::SECONDS_MAX));
+        assert_eq!(aged(&["2147483649"]), i64::from(super::super::fields::SECONDS_MAX));
     }
 
     #[test]
@@ -185,9 +190,9 @@ mod tests {
         let head = [("date", moment(-7_200))];
         assert_eq!(plain(&head).1, 7_200);
         let times = Times::read([("age", "10")].as_slice(), NOW_MS - 4_200, NOW_MS);
-        assert_eq!(NOW_MS - times.born_ms, 14_200);
+        assert_eq!(NOW - times.born_ms, 14_200);
         let times = Times::read([("date", moment(999))].as_slice(), NOW_MS, NOW_MS);
-        assert_eq!(times.born_ms, NOW_MS, "a date ahead of ours is no negative age");
+        assert_eq!(times.born_ms, NOW, "a date ahead of ours is no negative age");
     }
 
     #[test]

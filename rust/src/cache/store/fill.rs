@@ -57,6 +57,10 @@ impl<M> Fill<M> {
         }
     }
 
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     pub(super) fn is_of(&self, key: Key, lane: u64) -> bool {
         self.hash == key.hash && self.lane == lane && *self.key == *key.octets
     }

@@ -1,7 +1,7 @@
 //! Reads a body from any place, also while it is still on its way.
 
 use crate::cache::store::Store;
-use crate::cache::store::block::Found;
+use crate::cache::store::block::{BlockFill, Found};
 use crate::cache::store::object::{Meta, Object};
 use crate::cache::store::writer::Writer;
 use bytes::Bytes;
@@ -32,7 +32,7 @@ pub struct Reader<M: Meta> {
 /// What to wait for.
 enum Step<M: Meta> {
     Next(Next<M>),
-    Wait(Arc<crate::cache::store::block::BlockFill>, u64),
+    Wait(Arc<BlockFill>, u64),
 }
 
 impl<M: Meta> Reader<M> {
@@ -125,10 +125,7 @@ impl<M: Meta> Reader<M> {
         if writer.make_room().is_err() {
             return Some(Next::Bypass);
         }
-        match self.store.recall_block(writer, block) {
-            Some(writer) => Some(Next::Fetch(writer)),
-            None => None,
-        }
+        self.store.recall_block(writer, block).map(Next::Fetch)
     }
 }
 

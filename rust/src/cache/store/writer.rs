@@ -16,6 +16,11 @@ const CLAIMED_AHEAD: u64 = 16;
 /// The table of blocks, the block itself and its place in the policy.
 const BLOCK_PLACE_BYTES: u64 = 200;
 
+/// What a block of that length takes of the budget.
+pub(super) fn room_for(block_bytes: u64) -> u64 {
+    allocated(block_bytes as usize) + BLOCK_PLACE_BYTES
+}
+
 /// Why a writer takes no more. Drop it; what was complete stays if it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -42,7 +47,6 @@ pub struct Writer<M: Meta> {
     claimed: VecDeque<Claimed>,
     next_claim: u64,
     room: Option<Charge>,
-    is_whole_claimed: bool,
     is_over: bool,
 }
 
@@ -66,7 +70,6 @@ impl<M: Meta> Writer<M> {
             claimed: VecDeque::new(),
             next_claim: span.from / body.block_bytes(),
             room,
-            is_whole_claimed: span.from == 0 && span.to.is_none(),
             is_over: false,
         };
         writer.claim_ahead();
@@ -83,14 +86,16 @@ impl<M: Meta> Writer<M> {
     ) -> Option<Self> {
         let body = &object.body;
         let block_bytes = body.block_bytes();
-        let last = to.div_ceil(block_bytes).min(block + CLAIMED_AHEAD);
+        // A run is wholly from the disk, and then one block, or wholly from the origin.
+        let is_on_disk = store.is_on_disk(body, block);
+        let last = if is_on_disk { block + 1 } else { to.div_ceil(block_bytes).min(block + CLAIMED_AHEAD) };
         let mut claimed = VecDeque::new();
-        for block in block..last {
-            match body.claim(block) {
-                Claim::Ours(fill) => claimed.push_back(Claimed { block, fill }),
+        for next in block..last {
+            match body.claim(next) {
+                Claim::Ours(fill) => claimed.push_back(Claimed { block: next, fill }),
                 Claim::Theirs(_) | Claim::Present => break,
             }
-            if store.is_on_disk(body, block + 1) {
+            if store.is_on_disk(body, next + 1) {
                 break;
             }
         }
@@ -104,7 +109,6 @@ impl<M: Meta> Writer<M> {
             claimed,
             next_claim,
             room: None,
-            is_whole_claimed: false,
             is_over: false,
         })
     }
@@ -126,8 +130,8 @@ impl<M: Meta> Writer<M> {
     /// Makes sure that there is room for the block that comes next.
     pub(super) fn make_room(&mut self) -> Result<(), Stop> {
         if self.room.is_none() {
-            let block_bytes = self.object.body.bytes_of(self.at / self.object.body.block_bytes());
-            let bytes = allocated(block_bytes as usize) + BLOCK_PLACE_BYTES;
+            let body = &self.object.body;
+            let bytes = room_for(body.bytes_of(self.at / body.block_bytes()));
             self.room = Some(self.store.reserve(bytes).ok_or(Stop::NoRoom)?);
         }
         Ok(())
@@ -159,15 +163,18 @@ impl<M: Meta> Writer<M> {
         if self.end.is_some_and(|end| self.at < end) {
             return Err(Stop::TooShort);
         }
-        let body = &self.object.body;
+        let body = Arc::clone(&self.object.body);
         let block_bytes = body.block_bytes();
-        if body.length().is_none() {
-            body.set_length(self.at);
+        let length = body.length().unwrap_or(self.at);
+        if length != self.at && !body.is_divisible() {
+            return Err(Stop::TooShort);
         }
+        body.set_length(length);
         let (block, partial) = (self.at / block_bytes, self.at % block_bytes);
-        let is_whole = body.length().is_some_and(|length| length <= block_bytes);
-        if partial > 0 || (is_whole && body.whole().is_none()) {
+        if length == self.at && (partial > 0 || length == 0) {
             self.close_block(block, partial);
+        } else if let Some(octets) = body.block(0).filter(|_| length == block_bytes) {
+            body.complete(octets); // Its length was not known when its only block was complete.
         }
         self.is_over = true;
         self.let_go(End::Done);
@@ -183,10 +190,6 @@ impl<M: Meta> Writer<M> {
         }
         if self.end.is_none() && self.at >= self.store.ledger.budget_bytes() / 4 {
             return Err(Stop::NoRoom);
-        }
-        if self.room.is_none() && self.end.is_none() {
-            let bytes = allocated(self.object.body.block_bytes() as usize) + BLOCK_PLACE_BYTES;
-            self.room = Some(self.store.reserve(bytes).ok_or(Stop::NoRoom)?);
         }
         self.make_room()?;
         if let Some(first) = self.claimed.front() {
@@ -205,7 +208,7 @@ impl<M: Meta> Writer<M> {
         let octets = done.fill.assembled();
         debug_assert_eq!(octets.len() as u64, bytes);
         let mut room = self.room.take().unwrap_or_else(|| self.store.ledger.count(0));
-        room.shrink(allocated(octets.len()) + BLOCK_PLACE_BYTES);
+        room.shrink(room_for(octets.len() as u64));
         self.store.keep_block(&self.object, block, paid(octets, room));
         self.object.body.unclaim(block, &done.fill, End::Done);
     }
