@@ -2,9 +2,9 @@
 
 use super::date;
 use super::fields::{Fields, members};
+use super::meta::StoredMeta;
 use super::range::{Wanted, wanted};
 use super::request::{Listed, Method, Request};
-use super::storable::StoredMeta;
 
 /// The stored validators, as the sender wrote them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,8 @@ pub fn preconditions<F: Fields + ?Sized>(
             return Served::NotModified;
         }
     }
-    let Some((range, length)) = request.range.zip(length).filter(|_| may_cut(request, meta, validators)) else {
+    let Some((range, length)) = request.range.zip(length).filter(|_| may_cut(request, meta, validators))
+    else {
         return Served::Full;
     };
     match wanted(range, length, ranges_max) {
@@ -75,7 +76,11 @@ fn may_go_on<F: Fields + ?Sized>(request: &Request<F>, meta: &StoredMeta, valida
 }
 
 /// Steps 3 and 4: If-None-Match, or else If-Modified-Since.
-fn is_unmodified<F: Fields + ?Sized>(request: &Request<F>, meta: &StoredMeta, validators: &Validators) -> bool {
+fn is_unmodified<F: Fields + ?Sized>(
+    request: &Request<F>,
+    meta: &StoredMeta,
+    validators: &Validators,
+) -> bool {
     if request.if_none_match.first.is_some() {
         return is_listed(request, "if-none-match", request.if_none_match, validators.etag, is_weakly_equal);
     }
@@ -140,7 +145,8 @@ pub fn may_combine(stored: &Validators, meta: &StoredMeta, other: &Validators) -
     match (stored.etag, other.etag) {
         (Some(one), Some(other)) => is_strongly_equal(one, other),
         (None, None) => {
-            let is_strong = meta.last_modified_s.is_some_and(|modified_s| is_strong_date(modified_s, meta.date_s));
+            let is_strong =
+                meta.last_modified_s.is_some_and(|modified_s| is_strong_date(modified_s, meta.date_s));
             is_strong && stored.last_modified == other.last_modified
         }
         _ => false,
@@ -188,11 +194,18 @@ mod tests {
     #[test]
     fn if_none_match_goes_before_if_modified_since() {
         for tags in ["\"a\"", "W/\"a\"", "\"1\", \"a\"", "\"1\",\"2\" , W/\"a\"", "*"] {
-            assert_eq!(served(&[("if-none-match", tags), ("if-modified-since", EARLIER)]), Served::NotModified);
+            assert_eq!(
+                served(&[("if-none-match", tags), ("if-modified-since", EARLIER)]),
+                Served::NotModified
+            );
         }
         assert_eq!(served(&[("if-none-match", "\"1\""), ("if-none-match", "\"a\"")]), Served::NotModified);
         for tags in ["\"b\"", "a", "\"A\"", "\"x, \"a", ""] {
-            assert_eq!(served(&[("if-none-match", tags), ("if-modified-since", LATER)]), Served::Full, "{tags}");
+            assert_eq!(
+                served(&[("if-none-match", tags), ("if-modified-since", LATER)]),
+                Served::Full,
+                "{tags}"
+            );
         }
     }
 
@@ -248,7 +261,8 @@ mod tests {
         let mut dice = Dice(19);
         let pieces = ["\"a\"", "W/", "*", ",", "\"", " ", MODIFIED, "bytes=", "0-", "-5"];
         for _ in 0..30_000 {
-            let names = ["if-match", "if-none-match", "if-range", "range", "if-modified-since", "if-none-match"];
+            let names =
+                ["if-match", "if-none-match", "if-range", "range", "if-modified-since", "if-none-match"];
             let asked: Vec<_> = names.map(|name| (name.as_bytes().to_vec(), dice.text(&pieces))).into();
             let stored = STORED.as_slice();
             let answer = Answer { status: 200, fields: stored, length: None, asked_ms: 0, arrived_ms: 0 };

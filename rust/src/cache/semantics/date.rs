@@ -93,7 +93,8 @@ impl Reader<'_> {
     }
 
     fn one_of(&mut self, names: &[&[u8]]) -> Option<i64> {
-        let starts = |name: &&[u8]| self.0.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+        let starts =
+            |name: &&[u8]| self.0.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
         let found = names.iter().position(starts)?;
         self.0 = self.0.get(names.get(found)?.len()..)?;
         i64::try_from(found).ok()
@@ -133,8 +134,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -144,7 +144,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 /// The moment as IMF-fixdate, for years 0 to 9999 (outside of them: the nearest).
 pub fn format(moment_s: i64) -> [u8; DATE_LEN] {
-    let moment_s = moment_s.clamp(days_from_civil(0, 1, 1) * 86_400, days_from_civil(10_000, 1, 1) * 86_400 - 1);
+    let moment_s =
+        moment_s.clamp(days_from_civil(0, 1, 1) * 86_400, days_from_civil(10_000, 1, 1) * 86_400 - 1);
     let (days, second) = (moment_s.div_euclid(86_400), moment_s.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let mut out = *b"Sun, 00 Jan 0000 00:00:00 GMT";

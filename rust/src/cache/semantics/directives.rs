@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn lifetimes_are_digits_quoted_or_not_in_any_case() {
-        for line in ["max-age=3600", "MaX-aGe=3600", "foobar, max-age=3600", "max-age=\"3600\"", "max-age=003600"] {
+        for line in
+            ["max-age=3600", "MaX-aGe=3600", "foobar, max-age=3600", "max-age=\"3600\"", "max-age=003600"]
+        {
             assert_eq!(max_age(line), Lifetime::Seconds(3600), "{line}");
         }
         assert_eq!(max_age("max-age=99999999999"), Lifetime::Seconds(SECONDS_MAX));
@@ -291,7 +293,8 @@ mod tests {
             let directives = answer(&[line]);
             assert!(!directives.no_cache && directives.withholds_fields, "{line}");
         }
-        for line in ["no-cache", "no-cache=", "no-cache=\"\"", "no-cache=\"a b\"", "no-cache=\"a\", no-cache"] {
+        for line in ["no-cache", "no-cache=", "no-cache=\"\"", "no-cache=\"a b\"", "no-cache=\"a\", no-cache"]
+        {
             assert!(answer(&[line]).no_cache, "{line}");
         }
         let head = [("cache-control", "no-cache=\"a, B\", private=c")];

@@ -10,15 +10,18 @@ pub trait Fields {
         self.lines().filter(is_named).map(|line| line.1.trim_ascii())
     }
 
-    fn value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.values(name).next()
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = self.lines();
+        lines.find(|line| line.0.eq_ignore_ascii_case(name.as_bytes())).map(|line| line.1.trim_ascii())
     }
 
     /// The value of a field that may come once only; None if it is absent or repeated with another value.
-    fn single<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        let mut values = self.values(name);
-        let first = values.next()?;
-        values.all(|other| other == first).then_some(first)
+    fn single(&self, name: &str) -> Option<&[u8]> {
+        let first = self.value(name)?;
+        let is_other = |line: (&[u8], &[u8])| {
+            line.0.eq_ignore_ascii_case(name.as_bytes()) && line.1.trim_ascii() != first
+        };
+        (!self.lines().any(is_other)).then_some(first)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -48,7 +51,16 @@ pub struct Members<'a> {
 }
 
 pub fn members(list: &[u8]) -> Members<'_> {
-    Members { rest: Some(list), has_quotes: is_closed(list) }
+    Members { rest: Some(list), has_quotes: list.contains(&b'"') && is_closed(list) }
+}
+
+/// The first comma outside of quotes.
+fn open_comma(list: &[u8]) -> Option<usize> {
+    let mut quotes = Quotes::default();
+    list.iter().position(|byte| {
+        quotes.step(*byte);
+        *byte == b',' && !quotes.is_open
+    })
 }
 
 /// Whether every quote that opens closes again.
@@ -80,11 +92,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest?;
-        let mut quotes = Quotes::default();
-        let end = rest.iter().position(|byte| {
-            quotes.step(*byte);
-            *byte == b',' && !(self.has_quotes && quotes.is_open)
-        });
+        let end = if self.has_quotes { open_comma(rest) } else { rest.iter().position(|byte| *byte == b',') };
         let (member, rest) = match end.and_then(|end| rest.split_at_checked(end)) {
             Some((member, tail)) => (member, tail.get(1..)),
             None => (rest, None),

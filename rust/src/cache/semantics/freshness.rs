@@ -170,7 +170,10 @@ mod tests {
         assert_eq!(dated("foo", moment(10)), Some(10));
         assert_eq!(dated(&moment(0), "0".to_owned()), Some(0));
         assert_eq!(plain(&[("expires", moment(5)), ("expires", moment(6))]).0, Some(0));
-        assert_eq!(dated(&moment(0), "Sun, 21 Nov 2286 04:46:39 GMT".to_owned()), Some(super::super::fields::SECONDS_MAX));
+        assert_eq!(
+            dated(&moment(0), "Sun, 21 Nov 2286 04:46:39 GMT".to_owned()),
+            Some(super::super::fields::SECONDS_MAX)
+        );
     }
 
     #[test]
@@ -214,6 +217,8 @@ mod tests {
             lifetime(status, head.as_slice(), &directives, &times, &rules).is_some()
         };
         let (none, public) = (String::new(), "public".to_owned());
-        assert!(found(404, none.clone()) && !found(599, none.clone()) && !found(201, none) && found(599, public));
+        assert!(
+            found(404, none.clone()) && !found(599, none.clone()) && !found(201, none) && found(599, public)
+        );
     }
 }

@@ -41,7 +41,9 @@ pub fn is_kept(target: &[u8], query: &Query) -> bool {
 /// Appends the target as the origin is to see it.
 pub fn write_target(target: &[u8], query: &Query, out: &mut Vec<u8>) {
     let at = target.iter().position(|byte| *byte == b'?');
-    let Some((path, parameters)) = at.and_then(|at| target.split_at_checked(at)).filter(|_| *query != Query::Keep) else {
+    let Some((path, parameters)) =
+        at.and_then(|at| target.split_at_checked(at)).filter(|_| *query != Query::Keep)
+    else {
         return out.extend_from_slice(target);
     };
     out.extend_from_slice(path);
@@ -49,7 +51,9 @@ pub fn write_target(target: &[u8], query: &Query, out: &mut Vec<u8>) {
     match query {
         Query::Keep | Query::Ignore => {}
         Query::Sort => write_sorted(parameters, |_| true, out),
-        Query::Only(names) => write_sorted(parameters, |name| names.iter().any(|kept| kept.as_bytes() == name), out),
+        Query::Only(names) => {
+            write_sorted(parameters, |name| names.iter().any(|kept| kept.as_bytes() == name), out)
+        }
     }
 }
 
@@ -57,7 +61,8 @@ pub fn write_target(target: &[u8], query: &Query, out: &mut Vec<u8>) {
 const SORTED_MAX: usize = 64;
 
 fn write_sorted(parameters: &[u8], is_kept: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
-    let kept = || parameters.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty() && is_kept(name_of(pair)));
+    let kept =
+        || parameters.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty() && is_kept(name_of(pair)));
     let mut mark = b'?';
     let mut put = |pair: &[u8]| {
         out.push(std::mem::replace(&mut mark, b'&'));
@@ -75,7 +80,8 @@ fn write_sorted(parameters: &[u8], is_kept: impl Fn(&[u8]) -> bool, out: &mut Ve
 fn insertion_sort(pairs: &mut [&[u8]]) {
     for end in 1..pairs.len() {
         for at in (1..=end).rev() {
-            let is_after = matches!(pairs.get(at - 1..=at), Some([one, other]) if name_of(one) > name_of(other));
+            let is_after =
+                matches!(pairs.get(at - 1..=at), Some([one, other]) if name_of(one) > name_of(other));
             if !is_after {
                 break;
             }
@@ -188,7 +194,10 @@ mod tests {
 
     #[test]
     fn the_host_has_no_case_and_everything_else_stays() {
-        assert_eq!(key("WWW.Example.org:8443", &[], &Rules::default()), b"https://www.example.org:8443/a?b=c");
+        assert_eq!(
+            key("WWW.Example.org:8443", &[], &Rules::default()),
+            b"https://www.example.org:8443/a?b=c"
+        );
         assert_eq!(target("/%2f/../A//b?X=%41", &Query::Keep), "/%2f/../A//b?X=%41");
     }
 
@@ -206,7 +215,9 @@ mod tests {
         ] {
             assert_eq!(target(text, query), expected, "{query:?}");
         }
-        assert!(is_kept(b"/p", &Query::Sort) && is_kept(b"/p?a", &Query::Keep) && !is_kept(b"/p?a", &Query::Sort));
+        assert!(
+            is_kept(b"/p", &Query::Sort) && is_kept(b"/p?a", &Query::Keep) && !is_kept(b"/p?a", &Query::Sort)
+        );
     }
 
     #[test]
@@ -237,9 +248,15 @@ mod tests {
     #[test]
     fn misleading_fields_never_reach_the_origin() {
         let rules = Rules::default();
-        for name in
-            ["X-Forwarded-Host", "X-HOST", "x-original-url", "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded", "x_forwarded_host"]
-        {
+        for name in [
+            "X-Forwarded-Host",
+            "X-HOST",
+            "x-original-url",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "Forwarded",
+            "x_forwarded_host",
+        ] {
             assert!(!reaches_origin(name.as_bytes(), &rules), "{name}");
         }
         for name in ["Cookie", "Accept-Language", "Authorization", "Foo", "Range", "Origin"] {

@@ -252,14 +252,28 @@ mod tests {
 
     #[test]
     fn ranges_outside_are_not_satisfiable_and_wrong_ones_are_ignored() {
-        for range in ["bytes=11-", "bytes=11-12", "bytes=-0", "bytes=99999999999999999999999-", "bytes=20-30,40-"] {
+        for range in
+            ["bytes=11-", "bytes=11-12", "bytes=-0", "bytes=99999999999999999999999-", "bytes=20-30,40-"]
+        {
             assert_eq!(ask(range, 11), Wanted::NotSatisfiable, "{range}");
         }
         assert_eq!(ask("bytes=0-", 0), Wanted::NotSatisfiable);
         assert_eq!(ask("bytes=-5", 0), Wanted::NotSatisfiable);
-        for range in
-            ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=a-b", "items=0-1", "bytes=0-1,x", "bytes 0-1", "bytes=1", "bytes=,", "bytes=--1", "bytes=0x1-2"]
-        {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=2-1",
+            "bytes=a-b",
+            "items=0-1",
+            "bytes=0-1,x",
+            "bytes 0-1",
+            "bytes=1",
+            "bytes=,",
+            "bytes=--1",
+            "bytes=0x1-2",
+        ] {
             assert_eq!(ask(range, 11), Wanted::Whole, "{range}");
         }
     }
@@ -301,11 +315,21 @@ mod tests {
         let read = |text: &str| content_range(text.as_bytes());
         assert_eq!(read("bytes 4-9/10"), Some(ContentRange { first: 4, last: 9, complete: Some(10) }));
         assert_eq!(read("bytes 0-0/*").unwrap().complete, None);
-        for bad in ["bytes 4-3/10", "bytes 4-10/10", "bytes */10", "bytes 4-9", "4-9/10", "bytes=4-9/10", "bytes 4-9/x"]
-        {
+        for bad in [
+            "bytes 4-3/10",
+            "bytes 4-10/10",
+            "bytes */10",
+            "bytes 4-9",
+            "4-9/10",
+            "bytes=4-9/10",
+            "bytes 4-9/x",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
-        assert!(read("bytes 4-9/10").unwrap().covers(span(6, 8)) && !read("bytes 4-9/10").unwrap().covers(span(3, 4)));
+        assert!(
+            read("bytes 4-9/10").unwrap().covers(span(6, 8))
+                && !read("bytes 4-9/10").unwrap().covers(span(3, 4))
+        );
     }
 
     #[test]

@@ -3,23 +3,33 @@
 //! Whoever calls has found it by key and by what it varies on.
 
 use super::fields::{Fields, SECONDS_MAX};
+use super::meta::StoredMeta;
 use super::reason::{Doubt, Reason};
 use super::request::{Method, Request};
 use super::rules::Rules;
-use super::storable::StoredMeta;
 
 /// What to do with a stored answer. Ages are in seconds, for the Age field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    Fresh { age_s: u64 },
+    Fresh {
+        age_s: u64,
+    },
     /// Stale, and the client takes it so (max-stale).
-    Stale { age_s: u64 },
+    Stale {
+        age_s: u64,
+    },
     /// Stale, but in the window in which it serves while one request fetches it anew.
-    StaleWhileRevalidate { age_s: u64 },
+    StaleWhileRevalidate {
+        age_s: u64,
+    },
     /// Ask the origin first; conditionally, if it has a validator.
-    MustValidate { doubt: Doubt },
+    MustValidate {
+        doubt: Doubt,
+    },
     /// The client takes only what is stored, and this does not do: 504 (§5.2.1.7).
-    GatewayTimeout { doubt: Doubt },
+    GatewayTimeout {
+        doubt: Doubt,
+    },
     /// Requests like this one are not answered from what is stored.
     Pass(Reason),
 }
@@ -49,7 +59,11 @@ pub fn reuse<F: Fields + ?Sized>(meta: &StoredMeta, request: &Request<F>, now_ms
     }
 }
 
-fn without_asking<F: Fields + ?Sized>(meta: &StoredMeta, request: &Request<F>, now_ms: u64) -> Result<Reuse, Doubt> {
+fn without_asking<F: Fields + ?Sized>(
+    meta: &StoredMeta,
+    request: &Request<F>,
+    now_ms: u64,
+) -> Result<Reuse, Doubt> {
     let wishes = &request.wishes;
     if meta.always_validate {
         return Err(Doubt::NoCache);
@@ -132,7 +146,8 @@ mod tests {
 
     fn meta(control: &str) -> StoredMeta {
         let head = [("cache-control", control), ("etag", "\"a\"")];
-        let answer = Answer { status: 200, fields: head.as_slice(), length: None, asked_ms: 0, arrived_ms: 0 };
+        let answer =
+            Answer { status: 200, fields: head.as_slice(), length: None, asked_ms: 0, arrived_ms: 0 };
         terms(&answer, false, &Rules::default()).unwrap().0
     }
 
@@ -187,7 +202,10 @@ mod tests {
         let control = "max-age=1, stale-while-revalidate=4";
         assert_eq!(after(control, "", 4), Reuse::StaleWhileRevalidate { age_s: 4 });
         assert_eq!(after(control, "", 5), doubt(Doubt::Stale));
-        assert_eq!(after("max-age=1, stale-while-revalidate=4, proxy-revalidate", "", 2), doubt(Doubt::Stale));
+        assert_eq!(
+            after("max-age=1, stale-while-revalidate=4, proxy-revalidate", "", 2),
+            doubt(Doubt::Stale)
+        );
         let beside = "s-maxage=1, stale-while-revalidate=4";
         assert_eq!(after(beside, "", 4), Reuse::StaleWhileRevalidate { age_s: 4 });
     }
@@ -197,8 +215,14 @@ mod tests {
         let (cut, sick) = (Failure::Disconnected, Failure::Status(503));
         assert!(failed("max-age=2", "", cut, 5) && !failed("max-age=2", "", sick, 5));
         assert!(!failed("max-age=2", "", cut, 3 + 86_400));
-        assert!(failed("max-age=2, stale-if-error=9", "", sick, 5) && failed("max-age=2", "stale-if-error=9", sick, 5));
-        assert!(!failed("max-age=2, stale-if-error=1", "", sick, 5) && !failed("max-age=2, stale-if-error=1", "", cut, 5));
+        assert!(
+            failed("max-age=2, stale-if-error=9", "", sick, 5)
+                && failed("max-age=2", "stale-if-error=9", sick, 5)
+        );
+        assert!(
+            !failed("max-age=2, stale-if-error=1", "", sick, 5)
+                && !failed("max-age=2, stale-if-error=1", "", cut, 5)
+        );
         assert!(!failed("max-age=2, stale-if-error=9", "", Failure::Status(404), 5));
         for control in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=2"] {
             assert!(!failed(&format!("max-age=2, {control}"), "", cut, 5), "{control}");

@@ -106,7 +106,9 @@ impl CacheStatus {
     pub fn write(&self, cache: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(cache.as_bytes());
         match self.outcome.forwarded() {
-            Some(why) => [b"; fwd=".as_slice(), why.as_bytes()].iter().for_each(|text| out.extend_from_slice(text)),
+            Some(why) => {
+                [b"; fwd=".as_slice(), why.as_bytes()].iter().for_each(|text| out.extend_from_slice(text))
+            }
             None if self.outcome != Outcome::GatewayTimeout => out.extend_from_slice(b"; hit"),
             None => {}
         }
@@ -156,11 +158,15 @@ mod tests {
             ..CacheStatus::new(Outcome::Miss)
         };
         assert_eq!(text(miss), "polycdn; fwd=uri-miss; fwd-status=200; stored; collapsed");
-        let private = CacheStatus { not_stored: Some(Reason::Private), ..CacheStatus::new(Outcome::VaryMiss) };
+        let private =
+            CacheStatus { not_stored: Some(Reason::Private), ..CacheStatus::new(Outcome::VaryMiss) };
         assert_eq!(text(private), "polycdn; fwd=vary-miss; detail=private");
         assert_eq!(plain(Outcome::Bypass(Reason::Method)), "polycdn; fwd=method");
         assert_eq!(plain(Outcome::Bypass(Reason::RequestBody)), "polycdn; fwd=bypass; detail=request-body");
-        assert_eq!(plain(Outcome::Validated(Doubt::RequestNoCache)), "polycdn; fwd=request; detail=request-no-cache");
+        assert_eq!(
+            plain(Outcome::Validated(Doubt::RequestNoCache)),
+            "polycdn; fwd=request; detail=request-no-cache"
+        );
         assert_eq!(plain(Outcome::Validated(Doubt::Stale)), "polycdn; fwd=stale");
         assert_eq!(plain(Outcome::StaleOnError), "polycdn; fwd=stale; detail=stale-if-error");
         assert_eq!(plain(Outcome::GatewayTimeout), "polycdn; detail=only-if-cached");

@@ -1,8 +1,9 @@
 //! Whether an answer may be stored, and what must be known of it later (RFC 9111 §3).
 
-use super::directives::{Directives, is_withheld};
+use super::directives::Directives;
 use super::fields::Fields;
 use super::freshness::{Source, Times, is_understood, lifetime};
+use super::meta::StoredMeta;
 use super::range::{ContentRange, content_range};
 use super::reason::Reason;
 use super::request::{Method, Request};
@@ -18,30 +19,6 @@ pub struct Answer<'a, F: ?Sized> {
     pub length: Option<u64>,
     pub asked_ms: u64,
     pub arrived_ms: u64,
-}
-
-/// All that the rules need to know of a stored answer; small, and copied freely. Its fields are kept beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredMeta {
-    pub status: u16,
-    pub arrived_ms: u64,
-    /// It is `now_ms - born_ms` old.
-    pub born_ms: i64,
-    pub lifetime_s: u32,
-    pub stale_while_revalidate_s: u32,
-    /// None if the sender said nothing.
-    pub stale_if_error_s: Option<u32>,
-    pub date_s: i64,
-    pub last_modified_s: Option<i64>,
-    /// The part that a 206 brought; None for a whole answer.
-    pub part: Option<ContentRange>,
-    /// no-cache: never without asking.
-    pub always_validate: bool,
-    /// must-revalidate, proxy-revalidate or s-maxage: never stale.
-    pub never_stale: bool,
-    pub immutable: bool,
-    /// ETag or Last-Modified is there: it can be validated.
-    pub has_validator: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,101 +163,13 @@ fn is_worth_it(meta: &StoredMeta, source: Option<Source>, directives: &Directive
         return Err(Reason::NoFreshness);
     }
     let is_fresh_at_arrival = meta.age_ms(meta.arrived_ms) < i64::from(meta.lifetime_s) * 1_000;
-    let has_window = meta.stale_while_revalidate_s > 0 || meta.stale_if_error_s.is_some_and(|window_s| window_s > 0);
+    let has_window =
+        meta.stale_while_revalidate_s > 0 || meta.stale_if_error_s.is_some_and(|window_s| window_s > 0);
     let is_usable = !meta.always_validate && (is_fresh_at_arrival || has_window && !meta.never_stale);
     match (is_usable || meta.has_validator, source) {
         (true, _) => Ok(()),
         (false, None) => Err(Reason::NoFreshness),
         (false, Some(_)) => Err(Reason::Unusable),
-    }
-}
-
-/// Fields that no cache stores: of one connection or one hop (RFC 9111 §3.1), and those that the edge makes anew.
-/// Connection-nominated ones are gone before this.
-const NEVER_KEPT: [&str; 13] = [
-    "age",
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
-    "proxy-status",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Says which fields of one answer are stored with it.
-#[derive(Clone, Copy, Debug)]
-pub struct Kept<'a, F: ?Sized> {
-    fields: &'a F,
-    /// The field whose no-cache or private names others; None if there is none.
-    withholding: Option<&'a str>,
-    is_part: bool,
-    drops_cookies: bool,
-}
-
-impl<'a, F: Fields + ?Sized> Kept<'a, F> {
-    pub fn of(answer: &Answer<'a, F>, rules: &'a Rules) -> Self {
-        let directives = Directives::of_answer(answer.fields, &rules.targeted);
-        let governing = match rules.targeted.iter().find(|name| answer.fields.has(name)) {
-            Some(name) if directives.is_targeted => name,
-            _ => "cache-control",
-        };
-        Self {
-            fields: answer.fields,
-            withholding: directives.withholds_fields.then_some(governing),
-            is_part: answer.status == 206,
-            drops_cookies: rules.set_cookie == SetCookie::Strip,
-        }
-    }
-
-    pub fn keeps(&self, name: &[u8]) -> bool {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        let is_dropped = NEVER_KEPT.iter().any(|never| is(never))
-            || self.drops_cookies && (is("set-cookie") || is("set-cookie2"))
-            || self.is_part && is("content-range");
-        !is_dropped && !self.withholding.is_some_and(|governing| is_withheld(self.fields, governing, name))
-    }
-}
-
-impl StoredMeta {
-    pub fn age_ms(&self, now_ms: u64) -> i64 {
-        super::freshness::signed(now_ms).saturating_sub(self.born_ms).max(0)
-    }
-
-    /// Whole seconds, for the Age field.
-    pub fn age_s(&self, now_ms: u64) -> u64 {
-        self.age_ms(now_ms).unsigned_abs() / 1_000
-    }
-
-    /// Seconds until it is stale; negative afterwards (Cache-Status `ttl`).
-    pub fn ttl_s(&self, now_ms: u64) -> i64 {
-        i64::from(self.lifetime_s) - self.age_ms(now_ms) / 1_000
-    }
-
-    /// How long it has been stale, in milliseconds; None while it is fresh.
-    pub fn stale_ms(&self, now_ms: u64) -> Option<i64> {
-        let over_ms = self.age_ms(now_ms).saturating_sub(i64::from(self.lifetime_s) * 1_000);
-        (over_ms >= 0).then_some(over_ms)
-    }
-
-    /// The same, stale from now on (soft purge); its windows of staleness count from here.
-    pub fn expired(mut self, now_ms: u64) -> Self {
-        let age_s = u32::try_from(self.age_s(now_ms)).unwrap_or(u32::MAX);
-        self.lifetime_s = self.lifetime_s.min(age_s);
-        self
-    }
-
-    /// A part as what it is a part of: the terms of the whole, of which some bytes are here.
-    pub fn whole(mut self) -> Self {
-        if self.part.take().is_some() {
-            self.status = 200;
-        }
-        self
     }
 }
 
@@ -320,7 +209,10 @@ mod tests {
         assert_eq!(control(200, "no-cache, max-age=5"), Some(Reason::Unusable));
         assert_eq!(control(200, "max-age=0"), Some(Reason::Unusable));
         assert_eq!(control(200, "max-age=0, stale-while-revalidate=5"), None);
-        assert_eq!(control(200, "max-age=0, stale-while-revalidate=5, must-revalidate"), Some(Reason::Unusable));
+        assert_eq!(
+            control(200, "max-age=0, stale-while-revalidate=5, must-revalidate"),
+            Some(Reason::Unusable)
+        );
         assert_eq!(reason(&[], 200, &[("age", "9"), ("cache-control", "max-age=9")]), Some(Reason::Unusable));
         assert_eq!(control(200, "max-age=1"), None);
     }
@@ -332,8 +224,12 @@ mod tests {
         assert_eq!(control(200, "max-age=5, private=\"a\""), None);
         assert_eq!(control(599, "max-age=5, no-store, must-understand"), Some(Reason::NotUnderstood));
         assert_eq!(control(200, "max-age=5, no-store, must-understand"), None);
-        assert_eq!(reason(&[], 200, &[("cache-control", "max-age=5"), ("vary", "*")]), Some(Reason::VaryStar));
-        let both = |targeted| reason(&[], 200, &[("cache-control", "no-store"), ("cdn-cache-control", targeted)]);
+        assert_eq!(
+            reason(&[], 200, &[("cache-control", "max-age=5"), ("vary", "*")]),
+            Some(Reason::VaryStar)
+        );
+        let both =
+            |targeted| reason(&[], 200, &[("cache-control", "no-store"), ("cdn-cache-control", targeted)]);
         assert_eq!(both("max-age=5"), None);
         assert_eq!(both("max-age=\"5\""), Some(Reason::NoStore));
         let head = [("cache-control", "max-age=5"), ("cdn-cache-control", "no-store")];
@@ -342,7 +238,9 @@ mod tests {
 
     #[test]
     fn any_final_status_with_a_lifetime_is_stored_but_those_about_one_request() {
-        for status in [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599] {
+        for status in
+            [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599]
+        {
             assert_eq!(control(status, "max-age=5"), None, "{status}");
         }
         for status in [100, 103, 199, 304, 407, 412, 416, 600, 999] {
@@ -404,31 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_one_hop_and_those_withheld_are_not_kept() {
-        let head = [("cache-control", "max-age=5, no-cache=\"a, b\"")];
-        let answer = Answer { status: 206, fields: head.as_slice(), length: None, asked_ms: 0, arrived_ms: 0 };
-        let rules = Rules::default();
-        let kept = Kept::of(&answer, &rules);
-        for name in ["Proxy-Authenticate", "TE", "Age", "Content-Range", "A", "b", "Upgrade", "Content-Length"] {
-            assert!(!kept.keeps(name.as_bytes()), "{name}");
-        }
-        for name in ["c", "Set-Cookie", "Content-Encoding", "Content-Type", "ETag", "Date", "Expires"] {
-            assert!(kept.keeps(name.as_bytes()), "{name}");
-        }
-    }
-
-    #[test]
-    fn soft_purge_makes_it_stale_at_once() {
-        let Storing::Store(meta) = decide(&[], 200, &[("cache-control", "max-age=500")]) else { panic!() };
-        assert_eq!(meta.stale_ms(8_000), None);
-        let stale = meta.expired(8_000);
-        assert_eq!((stale.stale_ms(8_000), stale.ttl_s(9_500)), (Some(0), -1));
-    }
-
-    #[test]
     fn age_is_never_negative_whatever_the_clocks_say() {
         let mut dice = crate::cache::semantics::dice::Dice(21);
-        let pieces = ["Sun, 06 Nov 1994 08:49:37 GMT", "9", "-", "99999999999", "Thu Aug 18 02:01:18 2050", "max-age="];
+        let pieces = [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "9",
+            "-",
+            "99999999999",
+            "Thu Aug 18 02:01:18 2050",
+            "max-age=",
+        ];
         for _ in 0..50_000 {
             let head: Vec<_> = ["date", "age", "expires", "cache-control", "last-modified"]
                 .map(|name| (name.as_bytes().to_vec(), dice.text(&pieces)))

@@ -2,9 +2,10 @@
 
 use super::conditional::{Validators, is_weakly_equal};
 use super::fields::Fields;
+use super::meta::StoredMeta;
 use super::reason::Reason;
 use super::rules::Rules;
-use super::storable::{Answer, StoredMeta, terms};
+use super::storable::{Answer, terms};
 
 /// What becomes of the stored answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,8 @@ impl<S: Fields + ?Sized, N: Fields + ?Sized> Fields for Merged<'_, S, N> {
 
 /// All but what describes the stored bytes, which do not change.
 fn is_update(name: &[u8]) -> bool {
-    const OF_THE_BYTES: [&str; 4] = ["content-length", "content-encoding", "content-range", "transfer-encoding"];
+    const OF_THE_BYTES: [&str; 4] =
+        ["content-length", "content-encoding", "content-range", "transfer-encoding"];
     !OF_THE_BYTES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
@@ -60,7 +62,9 @@ pub fn by_not_modified<S: Fields + ?Sized, N: Fields + ?Sized>(
 /// A strong tag must be ours; a weak one, or a date, must not be another. Nothing at all is our own question answered.
 fn is_about(stored: &Validators, newer: &Validators) -> bool {
     match (newer.etag, newer.last_modified) {
-        (Some(etag), _) if etag.starts_with(b"\"") => stored.etag.is_some_and(|ours| is_weakly_equal(ours, etag)),
+        (Some(etag), _) if etag.starts_with(b"\"") => {
+            stored.etag.is_some_and(|ours| is_weakly_equal(ours, etag))
+        }
         (Some(etag), _) => stored.etag.is_none_or(|ours| is_weakly_equal(ours, etag)),
         (None, Some(date)) => stored.last_modified.is_none_or(|ours| ours == date),
         (None, None) => true,
@@ -138,7 +142,8 @@ mod tests {
 
     #[test]
     fn newer_fields_replace_stored_ones_but_those_of_the_bytes() {
-        let newer = [("X", "2"), ("x", "3"), ("Content-Length", "5"), ("content-encoding", "gzip"), ("y", "4")];
+        let newer =
+            [("X", "2"), ("x", "3"), ("Content-Length", "5"), ("content-encoding", "gzip"), ("y", "4")];
         let merged = Merged { stored: STORED.as_slice(), newer: newer.as_slice() };
         let lines: Vec<_> = merged.lines().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let values = |name: &str| -> Vec<_> {
@@ -162,7 +167,8 @@ mod tests {
             let Updated::Fresh(meta) = after_304(&STORED, &newer) else { panic!("{newer:?}") };
             assert_eq!((meta.status, meta.stale_ms(AT_MS), meta.lifetime_s), (200, None, 2), "{newer:?}");
         }
-        let Updated::Fresh(meta) = after_304(&STORED, &[("cache-control", "max-age=600"), ("age", "5")]) else {
+        let Updated::Fresh(meta) = after_304(&STORED, &[("cache-control", "max-age=600"), ("age", "5")])
+        else {
             panic!()
         };
         assert_eq!((meta.lifetime_s, meta.age_s(AT_MS)), (600, 5));
@@ -180,7 +186,8 @@ mod tests {
 
     #[test]
     fn an_answer_to_head_updates_or_contradicts() {
-        let fresh = |newer: &Head, length| matches!(after_head(&STORED, 200, newer, length), Updated::Fresh(_));
+        let fresh =
+            |newer: &Head, length| matches!(after_head(&STORED, 200, newer, length), Updated::Fresh(_));
         assert!(fresh(&[("cache-control", "max-age=1000")], None) && fresh(&[("etag", "\"a\"")], Some(10)));
         assert_eq!(after_head(&STORED, 200, &[("etag", "\"b\"")], None), Updated::Different);
         assert_eq!(after_head(&STORED, 200, &[], Some(11)), Updated::Different);

@@ -53,6 +53,17 @@ pub fn matches<R: Fields + ?Sized>(variant: &[u8], request: &R) -> bool {
     lines.all(|line| is_asked_for(line, request).unwrap_or(false))
 }
 
+/// Appends the variant that a request asks for by the names of another variant: equal for all requests that an answer like
+/// that one does not tell apart, so that they can wait for one fetch.
+pub fn write_alike<R: Fields + ?Sized>(variant: &[u8], request: &R, out: &mut Vec<u8>) {
+    for line in variant.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let name = line.split(|byte| *byte <= PRESENT).next().unwrap_or_default();
+        out.extend_from_slice(name);
+        write_value(std::str::from_utf8(name).unwrap_or_default(), request, &mut |byte| out.push(byte));
+        out.push(b'\n');
+    }
+}
+
 fn is_asked_for<R: Fields + ?Sized>(line: &[u8], request: &R) -> Option<bool> {
     let name_end = line.iter().position(|byte| *byte <= PRESENT)?;
     let (name, value) = line.split_at_checked(name_end)?;
@@ -61,7 +72,10 @@ fn is_asked_for<R: Fields + ?Sized>(line: &[u8], request: &R) -> Option<bool> {
     let name = std::str::from_utf8(name).ok()?;
     let mut rest = Some(value);
     write_value(name, request, &mut |byte| {
-        rest = rest.and_then(|rest| rest.split_first()).filter(|(first, _)| **first == byte).map(|(_, rest)| rest);
+        rest = rest
+            .and_then(|rest| rest.split_first())
+            .filter(|(first, _)| **first == byte)
+            .map(|(_, rest)| rest);
     });
     let is_same = rest.is_some_and(<[u8]>::is_empty);
     Some(is_same || language.get(1..).is_some_and(|language| prefers(request, language)))
@@ -72,9 +86,9 @@ fn prefers<R: Fields + ?Sized>(request: &R, language: &[u8]) -> bool {
     let mut weighted = [Weighted::default(); CHOICES_MAX];
     let Some(choices) = weigh("accept-language", request, &mut weighted) else { return false };
     let is_alone = |first: &Weighted| choices.get(1).is_none_or(|second| second.weight < first.weight);
-    choices.first().is_some_and(|first| {
-        first.weight > 0 && first.name.eq_ignore_ascii_case(language) && is_alone(first)
-    })
+    choices
+        .first()
+        .is_some_and(|first| first.weight > 0 && first.name.eq_ignore_ascii_case(language) && is_alone(first))
 }
 
 fn is_language(tag: &[u8]) -> bool {
@@ -270,6 +284,9 @@ mod tests {
             let mut out = Vec::new();
             write_variant(answer.as_slice(), request.as_slice(), &mut out);
             assert!(matches(&out, request.as_slice()), "{request:?}");
+            let mut alike = Vec::new();
+            write_alike(&out, request.as_slice(), &mut alike);
+            assert_eq!(alike, out);
             let _ = matches(&dice.text(&pieces), request.as_slice());
         }
     }

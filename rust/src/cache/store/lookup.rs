@@ -104,7 +104,7 @@ impl<M: Meta> Store<M> {
     #[cold]
     fn ask_purges(&self, object: &Arc<Object<M>>) -> bool {
         let (epoch, key) = (self.purges.epoch(), object.key());
-        match self.purges.verdict(key.octets, key.hash, &object.head.tags, object.looked_at()) {
+        match self.purges.verdict(key.octets, &object.head.tags, object.looked_at()) {
             Some(Depth::Hard) => {
                 add(&self.counters.purged, 1);
                 self.remove(object);
@@ -125,7 +125,7 @@ impl<M: Meta> Store<M> {
         let key = object.key();
         let since = object.looked_at();
         since < self.purges.epoch()
-            && self.purges.verdict(key.octets, key.hash, &object.head.tags, since) == Some(Depth::Hard)
+            && self.purges.verdict(key.octets, &object.head.tags, since) == Some(Depth::Hard)
             || !object.is_live()
     }
 }

@@ -28,7 +28,7 @@ pub use fill::{Fill, FillGuard, Filled, NotKept, Span};
 pub use front::Front;
 pub use lookup::{Begin, Lookup};
 pub use object::{Head, Key, Meta, Object, Select};
-pub use purge::{Depth, Target, tag_hash};
+pub use purge::{Depth, Target, key_hash, tag_hash};
 pub use reader::{Next, Reader};
 pub use writer::{Stop, Writer};
 
@@ -189,9 +189,6 @@ impl<M: Meta> Store<M> {
 
     /// Purges all objects of a key, tag or prefix that began before now; takes microseconds, however many they are.
     pub fn purge(&self, target: Target, depth: Depth) {
-        if let Target::Key(hash) = target {
-            self.markers.clear(hash);
-        }
         self.purges.purge(target, depth);
     }
 

@@ -18,7 +18,8 @@ pub enum Depth {
     Hard,
 }
 
-/// Which objects a purge finds. A tag is named by `tag_hash`, a key by the store's hash of it.
+/// Which objects a purge finds. A key is named by `key_hash`, a tag by `tag_hash`: two that share a hash are purged
+/// together, which is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Key(u64),
@@ -26,7 +27,20 @@ pub enum Target {
     Prefix(Box<[u8]>),
 }
 
-/// The name of a surrogate key inside its service. Two tags that share a hash are purged together, which is safe.
+/// One purge as it is kept on disk. Without a target: everything that began before this epoch is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub target: Option<Target>,
+    pub depth: Depth,
+    pub epoch: u64,
+}
+
+/// The name of a key, the same in every process.
+pub fn key_hash(key: &[u8]) -> u64 {
+    checksum(key, 0x6b65_7973)
+}
+
+/// The name of a surrogate key inside its service.
 pub fn tag_hash(service: &[u8], tag: &[u8]) -> u64 {
     checksum(tag, checksum(service, 0x7461_6773))
 }
@@ -84,6 +98,15 @@ impl Table {
         self.keys.len() + self.tags.len() + self.prefixes.values().map(FxHashMap::len).sum::<usize>()
     }
 
+    /// All marks anew, in that epoch.
+    fn renew(&mut self, epoch: u64) {
+        let prefixes = self.prefixes.values_mut().flat_map(FxHashMap::values_mut);
+        for marks in self.keys.values_mut().chain(self.tags.values_mut()).chain(prefixes) {
+            let renewed = |mark: u64| if mark > 0 { epoch } else { 0 };
+            *marks = Marks { soft: renewed(marks.soft), hard: renewed(marks.hard) };
+        }
+    }
+
     fn forget(&mut self, upto: u64) {
         self.keys.retain(|_, marks| marks.latest() > upto);
         self.tags.retain(|_, marks| marks.latest() > upto);
@@ -139,24 +162,50 @@ impl Purges {
         epoch
     }
 
-    /// A purge of an earlier process, with its epoch then.
-    pub fn restore(&self, target: Target, depth: Depth, epoch: u64) {
+    /// Adds the purges of earlier processes, of which the last epoch was `epoch`. What this process purged already is
+    /// noted again in an epoch after all of these, so that it holds for what they left too.
+    pub fn restore(&self, notes: Vec<Note>, epoch: u64) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.marks(target).raise(depth, epoch);
-        if table.len() > self.names_max {
+        let epoch = epoch.max(self.epoch.load(Ordering::Relaxed)) + 1;
+        table.renew(epoch);
+        for note in notes {
+            match note.target {
+                Some(target) => table.marks(target).raise(note.depth, note.epoch),
+                None => table.floor = table.floor.max(note.epoch),
+            }
+        }
+        while table.len() > self.names_max {
             let upto = table.middle();
             table.forget(upto);
         }
-        self.epoch.fetch_max(epoch, Ordering::Release);
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Everything that is kept, to be restored elsewhere.
+    pub fn notes(&self) -> Vec<Note> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = vec![Note { target: None, depth: Depth::Hard, epoch: table.floor }];
+        let mut note = |target: Target, marks: &Marks| {
+            for (depth, epoch) in [(Depth::Soft, marks.soft), (Depth::Hard, marks.hard)] {
+                if epoch > 0 {
+                    notes.push(Note { target: Some(target.clone()), depth, epoch });
+                }
+            }
+        };
+        table.keys.iter().for_each(|(key, marks)| note(Target::Key(*key), marks));
+        table.tags.iter().for_each(|(tag, marks)| note(Target::Tag(*tag), marks));
+        let prefixes = table.prefixes.values().flatten();
+        prefixes.for_each(|(prefix, marks)| note(Target::Prefix(prefix.clone()), marks));
+        notes
     }
 
     /// What the purges after `since` say about an object; None = nothing.
-    pub fn verdict(&self, key: &[u8], hash: u64, tags: &[u64], since: u64) -> Option<Depth> {
+    pub fn verdict(&self, key: &[u8], tags: &[u64], since: u64) -> Option<Depth> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if since < table.floor {
             return Some(Depth::Hard);
         }
-        let by_key = table.keys.get(&hash);
+        let by_key = if table.keys.is_empty() { None } else { table.keys.get(&key_hash(key)) };
         let by_tag = tags.iter().filter_map(|tag| table.tags.get(tag));
         let by_prefix = table
             .prefixes
@@ -187,24 +236,24 @@ mod tests {
     #[test]
     fn a_purge_finds_what_began_before_it_and_nothing_after() {
         let purges = Purges::new(100, 0);
-        let targets = [Target::Key(1), Target::Tag(2), prefix("www/a"), prefix("")];
+        let targets = [Target::Key(key_hash(b"www/a/b")), Target::Tag(2), prefix("www/a"), prefix("")];
         for (number, target) in targets.into_iter().enumerate() {
             let before = purges.epoch();
-            assert_eq!(purges.verdict(b"www/a/b", 1, &[9, 2], before), None, "target {number}");
+            assert_eq!(purges.verdict(b"www/a/b", &[9, 2], before), None, "target {number}");
             purges.purge(target, Depth::Hard);
-            assert_eq!(purges.verdict(b"www/a/b", 1, &[9, 2], before), Some(Depth::Hard), "target {number}");
-            assert_eq!(purges.verdict(b"www/a/b", 1, &[9, 2], purges.epoch()), None, "target {number}");
+            assert_eq!(purges.verdict(b"www/a/b", &[9, 2], before), Some(Depth::Hard), "target {number}");
+            assert_eq!(purges.verdict(b"www/a/b", &[9, 2], purges.epoch()), None, "target {number}");
         }
     }
 
     #[test]
     fn names_keep_apart() {
         let purges = Purges::new(100, 0);
-        purges.purge(Target::Key(1), Depth::Hard);
+        purges.purge(Target::Key(key_hash(b"www/a")), Depth::Hard);
         purges.purge(Target::Tag(2), Depth::Hard);
         purges.purge(prefix("www/a"), Depth::Hard);
-        assert_eq!(purges.verdict(b"www/b", 2, &[1, 3], 0), None);
-        assert_eq!(purges.verdict(b"www/", 3, &[], 0), None);
+        assert_eq!(purges.verdict(b"www/b", &[1, 3], 0), None);
+        assert_eq!(purges.verdict(b"www/", &[key_hash(b"www/a")], 0), None);
         assert_ne!(tag_hash(b"one", b"tag"), tag_hash(b"two", b"tag"));
     }
 
@@ -212,10 +261,10 @@ mod tests {
     fn hard_wins_over_soft_in_any_order() {
         for depths in [[Depth::Soft, Depth::Hard], [Depth::Hard, Depth::Soft]] {
             let purges = Purges::new(100, 0);
-            purges.purge(Target::Key(1), depths[0]);
+            purges.purge(Target::Key(key_hash(b"")), depths[0]);
             purges.purge(Target::Tag(2), depths[1]);
-            assert_eq!(purges.verdict(b"", 1, &[2], 0), Some(Depth::Hard));
-            assert_eq!(purges.verdict(b"", 1, &[2], 1), Some(depths[1]));
+            assert_eq!(purges.verdict(b"", &[2], 0), Some(Depth::Hard));
+            assert_eq!(purges.verdict(b"", &[2], 1), Some(depths[1]));
         }
     }
 
@@ -226,17 +275,26 @@ mod tests {
             purges.purge(Target::Tag(tag), Depth::Hard);
             assert!(purges.names() <= 1_000);
         }
-        assert_eq!(purges.verdict(b"", 1, &[0], 0), Some(Depth::Hard));
-        assert_eq!(purges.verdict(b"", 1, &[77_777], 0), Some(Depth::Hard), "safe, if more than was asked for");
-        assert_eq!(purges.verdict(b"", 1, &[77_777], 9_990), None);
-        assert_eq!(purges.verdict(b"", 1, &[9_995], 9_990), Some(Depth::Hard));
+        assert_eq!(purges.verdict(b"", &[0], 0), Some(Depth::Hard));
+        assert_eq!(purges.verdict(b"", &[77_777], 0), Some(Depth::Hard), "safe, if more than was asked for");
+        assert_eq!(purges.verdict(b"", &[77_777], 9_990), None);
+        assert_eq!(purges.verdict(b"", &[9_995], 9_990), Some(Depth::Hard));
     }
 
     #[test]
-    fn restored_purges_hold_with_their_epochs() {
+    fn restored_purges_hold_with_their_epochs_and_newer_ones_hold_for_older_objects() {
+        let earlier = Purges::new(100, 0);
+        (0..40).for_each(|key| drop(earlier.purge(Target::Key(key), Depth::Hard)));
+        earlier.purge(Target::Tag(2), Depth::Soft);
+        earlier.purge(prefix("b"), Depth::Hard);
         let purges = Purges::new(100, 0);
-        purges.restore(Target::Tag(2), Depth::Soft, 41);
-        assert_eq!((purges.epoch(), purges.verdict(b"", 1, &[2], 40)), (41, Some(Depth::Soft)));
-        assert_eq!(purges.purge(Target::Tag(3), Depth::Hard), 42);
+        purges.purge(Target::Tag(3), Depth::Hard);
+        purges.restore(earlier.notes(), earlier.epoch());
+        assert_eq!(purges.epoch(), 43);
+        assert_eq!(purges.verdict(b"", &[2], 40), Some(Depth::Soft));
+        assert_eq!(purges.verdict(b"", &[2], 41), None);
+        assert_eq!(purges.verdict(b"bcd", &[], 41), Some(Depth::Hard));
+        assert_eq!(purges.verdict(b"", &[3], 42), Some(Depth::Hard), "purged before the disk was there");
+        assert_eq!(purges.verdict(b"", &[3], 43), None);
     }
 }

@@ -81,7 +81,7 @@ impl<M: Meta> Store<M> {
         born: u64,
     ) -> Option<(Arc<Object<M>>, Option<Charge>)> {
         let (budget_bytes, block_bytes) = (self.limits.memory_bytes, self.limits.block_bytes);
-        if self.purges.verdict(&key.0, key.1, &head.tags, born) == Some(Depth::Hard) {
+        if self.purges.verdict(&key.0, &head.tags, born) == Some(Depth::Hard) {
             return None;
         }
         let opened = can_fit(shape, budget_bytes, block_bytes).then(|| {
@@ -102,7 +102,7 @@ impl<M: Meta> Store<M> {
     /// An object with the body of `old` under a newer head, not yet in the index.
     pub(super) fn reopen(&self, old: &Arc<Object<M>>, head: Head<M>, born: u64) -> Option<Arc<Object<M>>> {
         let key = old.key();
-        if self.purges.verdict(key.octets, key.hash, &head.tags, born) == Some(Depth::Hard) {
+        if self.purges.verdict(key.octets, &head.tags, born) == Some(Depth::Hard) {
             return None;
         }
         let place = self.reserve(Object::place_bytes(key.octets, &head))?;

@@ -14,7 +14,7 @@ fn purge(store: &Arc<Store<Label>>, reference: &mut Reference, dice: &mut Dice) 
     let depth = if dice.below(2) == 0 { Depth::Hard } else { Depth::Soft };
     let name = dice.below(200);
     let (target, hits): (Target, Box<dyn Fn(u64) -> bool>) = match dice.below(3) {
-        0 => (Target::Key(store.key(&name.to_be_bytes()).hash), Box::new(move |other| other == name)),
+        0 => (Target::Key(key_hash(&name.to_be_bytes())), Box::new(move |other| other == name)),
         1 => (Target::Tag(name % 5), Box::new(move |other| other % 5 == name % 5)),
         _ => {
             let prefix = name.to_be_bytes()[..7].into();

@@ -66,7 +66,7 @@ async fn turn(store: &Arc<Store<Label>>, front: &mut Front<Label>, versions: &At
         }
     }
     match dice.below(300) {
-        0 => store.purge(Target::Key(key.hash), Depth::Hard),
+        0 => store.purge(Target::Key(key_hash(&name)), Depth::Hard),
         1 => store.purge(Target::Prefix(name[..1].into()), Depth::Soft),
         2 => store.tick(),
         3 => front.tick(),
