@@ -248,7 +248,7 @@ def test_next_decider_goes_on_with_the_next_generation_and_takes_no_plan_back(fo
         spec = spec_in(folder)
         async with running(spec) as decider:
             await look_until_moved(spec, decider, ("a",), "b")
-            before = decider.loop.states["www"]
+        before = decider.loop.states["www"]
         async with running(spec) as decider:
             after = decider.loop.states["www"]
             assert after.generation == before.generation + 1

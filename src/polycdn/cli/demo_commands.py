@@ -200,7 +200,7 @@ def _table(title: str, heads: Sequence[str], left: int = 1) -> Table:
         caption_justify="left",
         box=None,
         pad_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     for index, head in enumerate(heads):
         table.add_column(head, justify="left" if index < left else "right", no_wrap=True)

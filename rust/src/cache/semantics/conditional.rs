@@ -147,10 +147,29 @@ pub fn may_combine(stored: &Validators, meta: &StoredMeta, other: &Validators) -
         (None, None) => {
             let is_strong =
                 meta.last_modified_s.is_some_and(|modified_s| is_strong_date(modified_s, meta.date_s));
-            is_strong && stored.last_modified == other.last_modified
+            is_strong && stored.last_modified.is_some() && stored.last_modified == other.last_modified
         }
         _ => false,
     }
+}
+
+/// Whether all that is to be served is in the stored bytes; a stored part has no others.
+pub fn is_held(meta: &StoredMeta, served: &Served) -> bool {
+    let Some(part) = meta.part else { return true };
+    match served {
+        Served::Full => part.first == 0 && part.complete == part.last.checked_add(1),
+        Served::Ranges(Wanted::One(span)) => part.covers(*span),
+        Served::Ranges(Wanted::Many(spans)) => spans.iter().all(|span| part.covers(*span)),
+        _ => true,
+    }
+}
+
+/// Whether a request's field makes its answer depend on what one client has. A fetch that fills the cache leaves these
+/// out, and `preconditions` answers them afterwards; what to do with Range is the edge's own matter.
+pub fn is_condition(name: &[u8]) -> bool {
+    const CONDITIONS: [&str; 5] =
+        ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"];
+    CONDITIONS.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 /// Whether a stored field goes along with a 304 (RFC 9110 §15.4.5): all but those that describe a body that is not sent.
@@ -254,6 +273,43 @@ mod tests {
         assert_eq!(served_by(200, &STORED, "HEAD", &[("range", "bytes=0-9")]), Served::Full);
         assert_eq!(served_by(200, &STORED, "HEAD", &asked), Served::NotModified);
         assert_eq!(served(&[("range", "bytes=1000-")]), Served::NotSatisfiable);
+    }
+
+    #[test]
+    fn a_part_serves_what_it_holds() {
+        let fields = [("cache-control", "max-age=9"), ("content-range", "bytes 0-99/1000")];
+        let fields = fields.as_slice();
+        let answer = Answer { status: 206, fields, length: Some(100), asked_ms: 0, arrived_ms: 0 };
+        let meta = terms(&answer, false, &Rules::default()).unwrap().0;
+        assert!(
+            is_held(&meta, &part()) && is_held(&meta, &Served::NotModified) && !is_held(&meta, &Served::Full)
+        );
+        let beyond = vec![Span { first: 0, last: 9 }, Span { first: 99, last: 100 }];
+        assert!(
+            !is_held(&meta, &Served::Ranges(Wanted::Many(beyond))) && is_held(&meta.whole(), &Served::Full)
+        );
+    }
+
+    #[test]
+    fn a_304_describes_no_body_and_a_fetch_carries_no_condition() {
+        assert!(is_in_304(b"ETag") && is_in_304(b"Vary") && !is_in_304(b"Content-Type"));
+        assert!(is_condition(b"If-Range") && !is_condition(b"Range"));
+    }
+
+    #[test]
+    fn only_what_is_surely_one_body_is_combined() {
+        let meta = |head: &Head| {
+            let answer = Answer { status: 200, fields: head, length: None, asked_ms: 0, arrived_ms: 0 };
+            terms(&answer, false, &Rules::default()).unwrap().0
+        };
+        let may = |one: &Head, other: &Head| {
+            may_combine(&Validators::of(one), &meta(&STORED), &Validators::of(other))
+        };
+        let (strong, weak, dated) =
+            ([("etag", "\"a\"")], [("etag", "W/\"a\"")], [("last-modified", MODIFIED)]);
+        assert!(may(&strong, &strong) && may(&dated, &dated));
+        assert!(!may(&weak, &weak) && !may(&strong, &weak) && !may(&strong, &dated) && !may(&[], &[]));
+        assert!(!may(&dated, &[("last-modified", LATER)]));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub mod targeted;
 pub mod update;
 pub mod vary;
 
-pub use conditional::{Served, Validators, is_in_304, may_combine, preconditions};
+pub use conditional::{Served, Validators, is_condition, is_held, is_in_304, may_combine, preconditions};
 pub use fields::Fields;
 pub use invalidate::{invalidates, resolve};
 pub use kept::Kept;

@@ -12,7 +12,7 @@ pub struct Span {
 impl Span {
     /// In bytes.
     pub fn len(self) -> u64 {
-        self.last - self.first + 1
+        self.last.saturating_sub(self.first).saturating_add(1)
     }
 
     pub fn is_empty(self) -> bool {
@@ -127,7 +127,7 @@ pub struct ContentRange {
 impl ContentRange {
     /// In bytes.
     pub fn len(&self) -> u64 {
-        (self.last - self.first).saturating_add(1)
+        self.last.saturating_sub(self.first).saturating_add(1)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -182,6 +182,7 @@ mod tests {
         assert_eq!(after("max-age=10", "max-age=3", 4), doubt(Doubt::RequestMaxAge));
         assert_eq!(after("max-age=10", "max-age=3", 3), Reuse::Fresh { age_s: 3 });
         assert_eq!(after("max-age=10", "min-fresh=8", 3), doubt(Doubt::RequestMinFresh));
+        assert_eq!(after("max-age=10", "min-fresh=7", 3), Reuse::Fresh { age_s: 3 });
         assert_eq!(after("max-age=10", "no-store", 3), Reuse::Fresh { age_s: 3 });
         assert_eq!(after("max-age=10", "max-stale=5", 15), Reuse::Stale { age_s: 15 });
         assert_eq!(after("max-age=10", "max-stale", 999), Reuse::Stale { age_s: 999 });

@@ -192,5 +192,9 @@ mod tests {
         assert_eq!(after_head(&STORED, 200, &[("etag", "\"b\"")], None), Updated::Different);
         assert_eq!(after_head(&STORED, 200, &[], Some(11)), Updated::Different);
         assert_eq!(after_head(&STORED, 410, &[], Some(10)), Updated::Unrelated);
+        let gone = StoredMeta { status: 404, ..stored_meta(&STORED) };
+        let fields: &Head = &[("cache-control", "max-age=9")];
+        let answer = Answer { status: 200, fields, length: None, asked_ms: AT_MS, arrived_ms: AT_MS };
+        assert_eq!(by_head(STORED.as_slice(), &gone, None, &answer, &Rules::default()), Updated::Different);
     }
 }

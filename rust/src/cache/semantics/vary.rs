@@ -64,6 +64,16 @@ pub fn write_alike<R: Fields + ?Sized>(variant: &[u8], request: &R, out: &mut Ve
     }
 }
 
+/// Whether an answer of one variant takes the place of one of the other; the language that it came in is no part of it.
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let lines = |variant| <[u8]>::split(variant, |byte| *byte == b'\n').map(without_language);
+    lines(one).eq(lines(other))
+}
+
+fn without_language(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == LANGUAGE).next().unwrap_or_default()
+}
+
 fn is_asked_for<R: Fields + ?Sized>(line: &[u8], request: &R) -> Option<bool> {
     let name_end = line.iter().position(|byte| *byte <= PRESENT)?;
     let (name, value) = line.split_at_checked(name_end)?;
@@ -256,6 +266,9 @@ mod tests {
         assert!(will_do("fr;q=0.5, de;q=1.0") && will_do("de"));
         assert!(!will_do("fr, de;q=0.9") && !will_do("fr, de") && !will_do("de;q=0") && !will_do("*"));
         assert!(!is_match(&answer, &asked, &[]));
+        let english = [("vary", "accept-language"), ("content-language", "en")];
+        assert!(is_same(&variant(&answer, &asked), &variant(&english, &asked)));
+        assert!(!is_same(&variant(&answer, &asked), &variant(&answer, &[])));
         let mixed = [("vary", "accept-language"), ("content-language", "de, en")];
         assert!(!is_match(&mixed, &asked, &[("accept-language", "de")]));
     }

@@ -144,6 +144,10 @@ impl<M: Meta> FillGuard<M> {
         Key { octets: &self.key, hash: self.hash }
     }
 
+    pub(super) fn fill(&self) -> Option<&Arc<Fill<M>>> {
+        self.fill.as_ref()
+    }
+
     /// How many wait for this fetch.
     pub fn waiting(&self) -> u32 {
         self.fill.as_ref().map_or(0, |fill| fill.waiting())
@@ -180,21 +184,19 @@ impl<M: Meta> FillGuard<M> {
         self.close(Filled::Alone);
     }
 
-    /// An object that the disk brought back with its marks as they were.
-    pub(super) fn restore(mut self, objects: Vec<Arc<Object<M>>>) {
-        for object in &objects {
-            self.store.place(object, None);
-        }
-        match objects.into_iter().next() {
-            // Which variant fits is for each waiter to find out.
-            Some(_) => self.close(Filled::Failed),
-            None => self.close(Filled::Alone),
-        }
+    /// What the disk brought back, oldest first. Who waits looks up again, for which variant fits is for each to say; or
+    /// goes alone, when there is no room for what is on disk.
+    pub(super) fn restore(mut self, objects: &[Arc<Object<M>>], has_room: bool) {
+        objects.iter().for_each(|object| self.store.place(object, None, true));
+        let is_any = has_room || !objects.is_empty();
+        self.close(if is_any { Filled::Failed } else { Filled::Alone });
     }
 
     fn keep(&mut self, object: &Arc<Object<M>>) {
         self.store.markers.clear(self.hash);
-        self.store.place(object, self.fill.as_ref());
+        self.store.supersede_disk(object);
+        self.store.place(object, self.fill.as_ref(), false);
+        self.store.save_head(object);
         self.is_over = true;
         if let Some(fill) = self.fill.take() {
             fill.finish(Filled::Object(Arc::clone(object)));

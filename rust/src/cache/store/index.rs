@@ -2,7 +2,7 @@
 //! bucket is a list that is never changed, only exchanged as a whole.
 
 use crate::cache::store::fill::Fill;
-use crate::cache::store::object::Object;
+use crate::cache::store::object::{Meta, Object};
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,18 @@ const BUDGET_BYTES_PER_BUCKET: u64 = 4_096;
 pub enum Slot<M> {
     Object(Arc<Object<M>>),
     Fill(Arc<Fill<M>>),
+}
+
+impl<M: Meta> Slot<M> {
+    /// The object here, when `newer` replaces it.
+    pub fn same_variant(&self, newer: &Object<M>) -> Option<&Arc<Object<M>>> {
+        match self {
+            Self::Object(object) => Some(object)
+                .filter(|object| object.is_of(newer.key()))
+                .filter(|object| object.head.meta.is_same_variant(&newer.head.meta)),
+            Self::Fill(_) => None,
+        }
+    }
 }
 
 impl<M> Clone for Slot<M> {

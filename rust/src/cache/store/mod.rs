@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod body;
+pub mod disk;
 pub mod fill;
 pub mod front;
 pub mod hash;
@@ -17,6 +18,7 @@ pub mod object;
 pub mod policy;
 pub mod purge;
 pub mod reader;
+pub mod recall;
 pub mod room;
 pub mod writer;
 
@@ -32,16 +34,18 @@ pub use purge::{Depth, Target, key_hash, tag_hash};
 pub use reader::{Next, Reader};
 pub use writer::{Stop, Writer};
 
+use disk::{Disk, DiskCounts};
 use hash::Secret;
 use index::Index;
 use ledger::{Charge, Ledger};
 use marker::Markers;
 use policy::S3Fifo;
-use purge::Purges;
+use purge::{Note, Purges};
 use room::Unit;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::oneshot;
 
 /// Limits of a store.
 #[derive(Clone, Debug)]
@@ -87,6 +91,7 @@ pub struct Counts {
     pub purges: u64,
     /// Objects found to be purged.
     pub purged: u64,
+    pub disk: Option<DiskCounts>,
 }
 
 #[derive(Default)]
@@ -112,7 +117,8 @@ pub struct Store<M: Meta> {
     ledger: Arc<Ledger>,
     index: Index<M>,
     markers: Markers,
-    purges: Purges,
+    purges: Arc<Purges>,
+    disk: OnceLock<Disk>,
     policy: Mutex<S3Fifo<Unit<M>>>,
     counters: Counters,
     /// Hits counted by each worker for itself.
@@ -149,7 +155,8 @@ impl<M: Meta> Store<M> {
             ledger,
             index: Index::new(budget_bytes),
             markers: Markers::new(budget_bytes),
-            purges: Purges::new(purge_names_max, 0),
+            purges: Arc::new(Purges::new(purge_names_max, 0)),
+            disk: OnceLock::new(),
             policy: Mutex::new(S3Fifo::new(budget_bytes)),
             counters: Counters::default(),
             front_hits: Mutex::default(),
@@ -184,17 +191,24 @@ impl<M: Meta> Store<M> {
             refused: read(&self.counters.refused),
             purges: self.purges.epoch(),
             purged: read(&self.counters.purged),
+            disk: self.disk.get().map(Disk::counts),
         }
     }
 
-    /// Purges all objects of a key, tag or prefix that began before now; takes microseconds, however many they are.
-    pub fn purge(&self, target: Target, depth: Depth) {
-        self.purges.purge(target, depth);
+    /// Purges all objects of a key, tag or prefix whose fetch began before now; takes microseconds, however many they are.
+    /// It is in force when this returns. With a disk tier it also holds after a restart once the receiver says true; on
+    /// false the disk could not take it, and what is on disk now will not be used after a restart.
+    pub fn purge(&self, target: Target, depth: Depth) -> Option<oneshot::Receiver<bool>> {
+        let epoch = self.purges.purge(target.clone(), depth);
+        self.disk.get().map(|disk| disk.note(Note { target: Some(target), depth, epoch }))
     }
 
     /// Upkeep, to be called about ten times a second by one thread: looks at a part of the index for what was purged, so
-    /// that its memory comes back and its marks can be forgotten.
-    pub fn tick(&self) {
+    /// that its memory comes back and its marks can be forgotten; gives a failed disk another try.
+    pub fn tick(&self, now_ms: u64) {
+        if let Some(disk) = self.disk.get() {
+            disk.tick(now_ms);
+        }
         let mut sweep = locked(&self.sweep);
         let epoch = self.purges.epoch();
         if sweep.at == 0 {

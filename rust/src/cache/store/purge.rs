@@ -27,7 +27,8 @@ pub enum Target {
     Prefix(Box<[u8]>),
 }
 
-/// One purge as it is kept on disk. Without a target: everything that began before this epoch is gone.
+/// One purge as it is kept on disk. Without a target and hard: everything that began before this epoch is gone; without
+/// a target and soft: this epoch was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub target: Option<Target>,
@@ -171,7 +172,8 @@ impl Purges {
         for note in notes {
             match note.target {
                 Some(target) => table.marks(target).raise(note.depth, note.epoch),
-                None => table.floor = table.floor.max(note.epoch),
+                None if note.depth == Depth::Hard => table.floor = table.floor.max(note.epoch),
+                None => {}
             }
         }
         while table.len() > self.names_max {
@@ -184,7 +186,10 @@ impl Purges {
     /// Everything that is kept, to be restored elsewhere.
     pub fn notes(&self) -> Vec<Note> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut notes = vec![Note { target: None, depth: Depth::Hard, epoch: table.floor }];
+        let mut notes = vec![
+            Note { target: None, depth: Depth::Hard, epoch: table.floor },
+            Note { target: None, depth: Depth::Soft, epoch: self.epoch() },
+        ];
         let mut note = |target: Target, marks: &Marks| {
             for (depth, epoch) in [(Depth::Soft, marks.soft), (Depth::Hard, marks.hard)] {
                 if epoch > 0 {
@@ -284,7 +289,9 @@ mod tests {
     #[test]
     fn restored_purges_hold_with_their_epochs_and_newer_ones_hold_for_older_objects() {
         let earlier = Purges::new(100, 0);
-        (0..40).for_each(|key| drop(earlier.purge(Target::Key(key), Depth::Hard)));
+        for key in 0..40 {
+            earlier.purge(Target::Key(key), Depth::Hard);
+        }
         earlier.purge(Target::Tag(2), Depth::Soft);
         earlier.purge(prefix("b"), Depth::Hard);
         let purges = Purges::new(100, 0);

@@ -8,7 +8,7 @@ use crate::cache::store::ledger::Charge;
 use crate::cache::store::object::{Head, Meta, Object};
 use crate::cache::store::policy;
 use crate::cache::store::purge::Depth;
-use crate::cache::store::writer::{Writer, room_for};
+use crate::cache::store::writer::room_for;
 use crate::cache::store::{Store, add, locked};
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
@@ -111,32 +111,44 @@ impl<M: Meta> Store<M> {
         Some(Arc::new(object))
     }
 
-    /// Puts an object into the index in place of the same variant, and takes the fetch that brought it out.
-    pub(super) fn place(&self, object: &Arc<Object<M>>, fill: Option<&Arc<Fill<M>>>) {
-        let key = object.key();
-        self.index.edit(key.hash, |bucket| {
-            let mut others = 0;
-            bucket.retain(|slot| match slot {
-                Slot::Fill(other) => fill.is_none_or(|fill| !Arc::ptr_eq(fill, other)),
-                Slot::Object(other) if other.is_of(key) => {
-                    others += 1;
-                    let stays = others < self.limits.variants_max
-                        && !other.head.meta.is_same_variant(&object.head.meta);
-                    if !stays {
-                        self.retire(other);
-                    }
-                    stays
-                }
-                Slot::Object(_) => true,
-            });
-            bucket.insert(0, Slot::Object(Arc::clone(object)));
-            add(&self.counters.objects, 1);
+    /// Puts an object into the index in place of the same variant, and takes the fetch that brought it out. One that was
+    /// restored from disk gives way to a newer one that came meanwhile.
+    pub(super) fn place(&self, object: &Arc<Object<M>>, fill: Option<&Arc<Fill<M>>>, is_restored: bool) {
+        let placed = self.index.edit(object.key().hash, |bucket| {
+            bucket.retain(|slot| !matches!((slot, fill), (Slot::Fill(other), Some(fill)) if Arc::ptr_eq(fill, other)));
+            let is_older = |slot: &Slot<M>| {
+                let same = slot.same_variant(object);
+                same.is_some_and(|other| other.body.id() > object.body.id())
+            };
+            let is_late = is_restored && bucket.iter().any(is_older);
+            if !is_late {
+                self.replace(bucket, object);
+            }
+            !is_late
         });
         // Any other is admitted when it is complete; until then it cannot be evicted.
         let body = &object.body;
-        if body.is_divisible() || body.whole().is_some() || body.blocks_present() > 0 {
+        if placed == Some(true) && (body.is_divisible() || body.whole().is_some() || body.blocks_present() > 0) {
             self.admit_object(object);
         }
+    }
+
+    fn replace(&self, bucket: &mut Bucket<M>, object: &Arc<Object<M>>) {
+        let (key, mut others) = (object.key(), 0);
+        bucket.retain(|slot| {
+            let Slot::Object(other) = slot else { return true };
+            if !other.is_of(key) {
+                return true;
+            }
+            others += 1;
+            let stays = others < self.limits.variants_max && slot.same_variant(object).is_none();
+            if !stays && self.retire(other) && other.body.id() != object.body.id() {
+                self.forget_on_disk(other);
+            }
+            stays
+        });
+        bucket.insert(0, Slot::Object(Arc::clone(object)));
+        add(&self.counters.objects, 1);
     }
 
     pub(super) fn unplace(&self, fill: &Arc<Fill<M>>) {
@@ -179,9 +191,12 @@ impl<M: Meta> Store<M> {
             return;
         }
         let bytes = room_for(octets.len() as u64);
-        if body.publish(block, octets) && body.is_divisible() {
+        if !body.is_divisible() {
+            body.publish(block, octets);
+        } else if body.publish(block, octets.clone()) {
             let unit = Unit::Block(Arc::downgrade(body), block);
             locked(&self.policy).insert(unit, mixed(object.key().hash, block), bytes);
+            self.save_block(body, block, octets);
         }
     }
 
@@ -190,20 +205,5 @@ impl<M: Meta> Store<M> {
         let block_bytes = self.limits.block_bytes;
         let ahead = end.div_ceil(block_bytes).saturating_add(self.limits.read_ahead_blocks);
         ahead.saturating_mul(block_bytes).min(length)
-    }
-
-    pub(super) fn is_on_disk(&self, _body: &Body, _block: u64) -> bool {
-        false
-    }
-
-    pub(super) fn recall_block(&self, writer: Writer<M>, _block: u64) -> Option<Writer<M>> {
-        Some(writer)
-    }
-
-    pub(super) fn recall_heads(
-        &self,
-        guard: crate::cache::store::fill::FillGuard<M>,
-    ) -> Result<Arc<Fill<M>>, crate::cache::store::fill::FillGuard<M>> {
-        Err(guard)
     }
 }

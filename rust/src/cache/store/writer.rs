@@ -180,6 +180,7 @@ impl<M: Meta> Writer<M> {
         self.let_go(End::Done);
         if !self.object.body.is_divisible() {
             self.store.admit_object(&self.object);
+            self.store.save_all(&self.object);
         }
         Ok(Arc::clone(&self.object))
     }

@@ -25,26 +25,38 @@ pub struct HeadAt {
     pub place: Place,
 }
 
+/// Of the catalog's own limit, and of the store's budget.
+type Charges = (Charge, Charge);
+
 #[derive(Default)]
 struct Shard {
-    heads: FxHashMap<u64, Vec<(HeadAt, Charge)>>,
-    blocks: FxHashMap<(u64, u64), (Place, Charge)>,
+    heads: FxHashMap<u64, Vec<(HeadAt, Charges)>>,
+    blocks: FxHashMap<(u64, u64), (Place, Charges)>,
 }
+
+/// The catalog takes at most this part of the memory's budget: a disk that is too large for the memory is not used whole.
+const BUDGET_PART: u64 = 4;
 
 pub struct Catalog {
     shards: Box<[Mutex<Shard>]>,
+    own: Arc<Ledger>,
     ledger: Arc<Ledger>,
 }
 
 impl Catalog {
     pub fn new(ledger: &Arc<Ledger>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, ledger: Arc::clone(ledger) }
+        let own = Ledger::new(ledger.budget_bytes() / BUDGET_PART);
+        Self { shards, own, ledger: Arc::clone(ledger) }
     }
 
     /// A head, in place of an older one of the same body. False when there is no memory to remember it.
     pub fn put_head(&self, hash: u64, head: HeadAt) -> bool {
-        let Some(charge) = self.ledger.reserve(ENTRY_BYTES) else { return false };
+        let Some(charge) = self.charge() else {
+            // An older head of the same body must not come back in its place.
+            self.forget_head(hash, head.body);
+            return false;
+        };
         self.with(hash, |shard| {
             let heads = shard.heads.entry(hash).or_default();
             heads.retain(|(other, _)| other.body != head.body);
@@ -54,7 +66,7 @@ impl Catalog {
     }
 
     pub fn put_block(&self, body: u64, block: u64, place: Place) -> bool {
-        let Some(charge) = self.ledger.reserve(ENTRY_BYTES) else { return false };
+        let Some(charge) = self.charge() else { return false };
         self.with(body, |shard| shard.blocks.insert((body, block), (place, charge)));
         true
     }
@@ -114,6 +126,10 @@ impl Catalog {
             let shard = locked(shard);
             (heads + shard.heads.len() as u64, blocks + shard.blocks.len() as u64)
         })
+    }
+
+    fn charge(&self) -> Option<Charges> {
+        Some((self.own.reserve(ENTRY_BYTES)?, self.ledger.reserve(ENTRY_BYTES)?))
     }
 
     fn with<R>(&self, number: u64, change: impl FnOnce(&mut Shard) -> R) -> Option<R> {

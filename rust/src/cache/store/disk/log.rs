@@ -48,8 +48,9 @@ impl Log {
             self.next_segment()?;
         }
         let header = Header { generation: self.generation, session: self.session, ..header };
+        let sealed = header.encode(self.segments.seal());
         let mut record = Vec::with_capacity(bytes as usize);
-        record.extend_from_slice(&header.encode());
+        record.extend_from_slice(&sealed);
         record.extend_from_slice(head);
         record.extend_from_slice(body);
         record.resize(bytes as usize, 0);
@@ -57,7 +58,7 @@ impl Log {
         self.segments.open(self.segment, true)?.write_all_at(&record, self.at)?;
         let place = Place { segment: self.segment, offset: self.at, generation: self.generation };
         self.list.extend(self.at.to_le_bytes());
-        self.list.extend(header.encode());
+        self.list.extend(sealed);
         self.at += bytes;
         Ok(place)
     }

@@ -59,7 +59,8 @@ impl Header {
         (HEADER_BYTES as u64 + self.head_bytes() + self.body_bytes).next_multiple_of(ALIGN_BYTES)
     }
 
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+    /// `seal` is a secret of the folder, so that no body can hold bytes that pass for a header of it.
+    pub fn encode(&self, seal: u64) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         let kind = match self.kind {
             Kind::Whole => 1,
@@ -87,16 +88,16 @@ impl Header {
         for (place, word) in out.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        let sum = checksum(out.split_at(HEADER_BYTES - 8).0, 0);
+        let sum = checksum(out.split_at(HEADER_BYTES - 8).0, seal);
         out.split_at_mut(HEADER_BYTES - 8).1.copy_from_slice(&sum.to_le_bytes());
         out
     }
 
-    /// None for anything but what `encode` made.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// None for anything but what `encode` made with the same seal.
+    pub fn decode(bytes: &[u8], seal: u64) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES)?;
         let (summed, sum) = bytes.split_at(HEADER_BYTES - 8);
-        if word(sum) != checksum(summed, 0) {
+        if word(sum) != checksum(summed, seal) {
             return None;
         }
         let mut words = summed.chunks_exact(8).map(word);
@@ -190,20 +191,21 @@ mod tests {
     fn headers_come_back_as_they_were() {
         for kind in [Kind::Whole, Kind::Head, Kind::Block, Kind::Gone] {
             let header = Header { kind, ..header() };
-            assert_eq!(Header::decode(&header.encode()), Some(header));
+            assert_eq!(Header::decode(&header.encode(9), 9), Some(header));
         }
     }
 
     #[test]
     fn a_damaged_header_is_none() {
-        let mut bytes = header().encode();
+        let mut bytes = header().encode(9);
         for bit in 0..HEADER_BYTES * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&bytes), None, "bit {bit}");
+            assert_eq!(Header::decode(&bytes, 9), None, "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
-        assert_eq!(Header::decode(&bytes[..HEADER_BYTES - 1]), None);
-        assert_eq!(Header::decode(&[0; HEADER_BYTES]), None);
+        assert_eq!(Header::decode(&bytes[..HEADER_BYTES - 1], 9), None);
+        assert_eq!(Header::decode(&bytes, 8), None, "the seal of another folder");
+        assert_eq!(Header::decode(&[0; HEADER_BYTES], 9), None);
     }
 
     #[test]

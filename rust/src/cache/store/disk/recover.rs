@@ -16,8 +16,8 @@ const WINDOW_BYTES: usize = 256 * 1_024;
 #[derive(Debug, Default)]
 pub struct Recovered {
     pub tail: Tail,
-    /// The latest epoch in which a fetch began.
-    pub born_max: u64,
+    /// The first and the latest epoch in which a fetch began; None when there is nothing.
+    pub born: Option<(u64, u64)>,
     pub records: u64,
 }
 
@@ -34,10 +34,13 @@ pub fn recover(segments: &Segments, catalog: &Catalog) -> io::Result<Recovered> 
     found.sort_by_key(|lying| lying.generation);
     let mut recovered = Recovered::default();
     for lying in found {
-        for (offset, header) in lying.records() {
+        for (offset, header) in lying.records(segments.seal()) {
             let place = Place { segment: lying.segment, offset, generation: lying.generation };
             enter(catalog, place, &header);
-            recovered.born_max = recovered.born_max.max(header.born);
+            if matches!(header.kind, Kind::Whole | Kind::Head) {
+                let (first, last) = recovered.born.unwrap_or((header.born, header.born));
+                recovered.born = Some((first.min(header.born), last.max(header.born)));
+            }
             recovered.records += 1;
         }
         recovered.tail = lying.tail(segments.bytes());
@@ -71,7 +74,7 @@ struct Lying {
 impl Lying {
     /// None when the segment holds nothing.
     fn read(segments: &Segments, segment: u32, file: &File) -> io::Result<Option<Self>> {
-        let mut window = Window { file, start: 0, octets: Vec::new() };
+        let mut window = Window { file, seal: segments.seal(), start: 0, octets: Vec::new() };
         let Some(first) = window.header(0)? else { return Ok(None) };
         let generation = first.generation;
         if let Some(list) = fs::read(segments.list_path(segment)).ok().and_then(|list| whole(list, generation)) {
@@ -85,16 +88,17 @@ impl Lying {
                 break;
             }
             list.extend(at.to_le_bytes());
-            list.extend(header.encode());
+            list.extend(header.encode(segments.seal()));
             (at, session) = (end, header.session);
         }
         Ok(Some(Self { segment, generation, list, at: Some(at) }))
     }
 
-    fn records(&self) -> impl Iterator<Item = (u64, Header)> + '_ {
-        self.list.chunks_exact(LIST_ENTRY_BYTES).filter_map(|entry| {
+    fn records(&self, seal: u64) -> impl Iterator<Item = (u64, Header)> + '_ {
+        self.list.chunks_exact(LIST_ENTRY_BYTES).filter_map(move |entry| {
             let (offset, header) = entry.split_at_checked(8)?;
-            let header = Header::decode(header).filter(|header| header.generation == self.generation)?;
+            let header = Header::decode(header, seal)?;
+            (header.generation == self.generation).then_some(())?;
             Some((u64::from_le_bytes(offset.try_into().ok()?), header))
         })
     }
@@ -114,6 +118,7 @@ fn whole(mut list: Vec<u8>, generation: u64) -> Option<Vec<u8>> {
 
 struct Window<'f> {
     file: &'f File,
+    seal: u64,
     start: u64,
     octets: Vec<u8>,
 }
@@ -130,6 +135,6 @@ impl Window<'_> {
             self.start = at;
         }
         let from = (at - self.start) as usize;
-        Ok(self.octets.get(from..).and_then(Header::decode))
+        Ok(self.octets.get(from..).and_then(|bytes| Header::decode(bytes, self.seal)))
     }
 }

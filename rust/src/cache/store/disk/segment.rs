@@ -30,13 +30,14 @@ pub enum Unread {
 pub struct Segments {
     folder: PathBuf,
     bytes: u64,
+    seal: u64,
     files: Box<[Mutex<Option<Arc<File>>>]>,
 }
 
 impl Segments {
-    pub fn new(folder: &Path, number: u32, bytes: u64) -> Self {
+    pub fn new(folder: &Path, number: u32, bytes: u64, seal: u64) -> Self {
         let files = (0..number).map(|_| Mutex::default()).collect();
-        Self { folder: folder.into(), bytes, files }
+        Self { folder: folder.into(), bytes, seal, files }
     }
 
     /// How many there are.
@@ -47,6 +48,11 @@ impl Segments {
     /// The size of each.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What the headers are sealed with.
+    pub fn seal(&self) -> u64 {
+        self.seal
     }
 
     pub fn path(&self, segment: u32) -> PathBuf {
@@ -79,6 +85,13 @@ impl Segments {
         Ok(file)
     }
 
+    /// Closes all files, after they were deleted.
+    pub fn close(&self) {
+        for file in &self.files {
+            *file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// Deletes every segment and list, also those of another size or number.
     pub fn wipe(folder: &Path) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
@@ -96,7 +109,7 @@ impl Segments {
         let file = self.open(place.segment, false).map_err(Unread::Io)?;
         let mut header = [0; HEADER_BYTES];
         read_at(&file, &mut header, place.offset)?;
-        let header = Header::decode(&header).filter(|header| header.generation == place.generation);
+        let header = Header::decode(&header, self.seal).filter(|header| header.generation == place.generation);
         let header = header.ok_or(Unread::Other)?;
         if place.offset + header.record_bytes() > self.bytes {
             return Err(Unread::Other);

@@ -1,6 +1,7 @@
 //! Stories over the whole store.
 
 mod budget;
+mod disk;
 mod model;
 mod stories;
 mod stress;

@@ -52,7 +52,7 @@ fn what_the_store_gives_is_what_a_plain_map_would_give() {
                 }
                 30..34 => purge(&store, &mut reference, &mut dice),
                 34..36 => {
-                    store.tick();
+                    store.tick(0);
                     front.tick();
                 }
                 _ => {

@@ -242,7 +242,7 @@ fn a_million_objects_of_one_tag_are_purged_in_under_ten_milliseconds() {
     assert!(taken < Duration::from_millis(10));
     assert!((0..objects).step_by(997).all(|name| hit(&store, &name.to_le_bytes()).is_none()));
     for _ in 0..1_000 {
-        store.tick();
+        store.tick(0);
     }
     assert_eq!(store.counts().objects, 0, "the walk afterwards gives the memory back");
 }
@@ -300,7 +300,7 @@ fn a_front_lets_go_of_what_was_evicted() {
     }
     store.purge(Target::Prefix([].into()), Depth::Hard);
     for _ in 0..10 {
-        store.tick();
+        store.tick(0);
     }
     assert!(store.counts().used_bytes > used_before + 50_000);
     front.tick();

@@ -66,9 +66,9 @@ async fn turn(store: &Arc<Store<Label>>, front: &mut Front<Label>, versions: &At
         }
     }
     match dice.below(300) {
-        0 => store.purge(Target::Key(key_hash(&name)), Depth::Hard),
-        1 => store.purge(Target::Prefix(name[..1].into()), Depth::Soft),
-        2 => store.tick(),
+        0 => drop(store.purge(Target::Key(key_hash(&name)), Depth::Hard)),
+        1 => drop(store.purge(Target::Prefix(name[..1].into()), Depth::Soft)),
+        2 => store.tick(0),
         3 => front.tick(),
         _ => {}
     }
@@ -112,7 +112,7 @@ fn threads_never_see_torn_bytes_and_never_pass_the_budget() {
     // Nothing leaks: with all gone, what is left is what an empty store takes.
     store.purge(Target::Prefix([].into()), Depth::Hard);
     for _ in 0..10 {
-        store.tick();
+        store.tick(0);
     }
     assert_eq!(store.counts().objects, 0);
     assert_eq!(store.counts().used_bytes, Store::<Label>::new(limits(1_500_000)).counts().used_bytes);
