@@ -29,7 +29,8 @@ class Opinion(NamedTuple):
 
     `progress_bp` is the evidence as a share of its limit, 10 000 = alarm, and goes on growing beyond.
     `way` is the sick alternative that leads. `hint_bp` is the same with nobody left out and nobody very
-    loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh.
+    loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh. `seen_ms` is the newest
+    look in it, 0 when nothing is amiss.
     """
 
     fresh: int
@@ -47,6 +48,7 @@ class Opinion(NamedTuple):
     left_out: tuple[str, ...] = ()
     minority: tuple[str, ...] = ()
     blame: Blame = Blame.NOBODY
+    seen_ms: int = 0
 
     @property
     def has_quorum(self) -> bool:
@@ -93,7 +95,8 @@ def agree(layout: Layout, seat: Seat, streams: Sequence[Stream]) -> Opinion:
     slow = _sum_of_lowest([stream.slow_mnat for stream in streams], kept)
     if is_clear:
         return Opinion(fresh, kept, marks, up_mnat=up, slow_mnat=slow, latency_ms=latency_ms)
-    return _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+    opinion = _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+    return opinion._replace(seen_ms=max(stream.seen_ms for stream in streams))
 
 
 @lru_cache(maxsize=4_096)

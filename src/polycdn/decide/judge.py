@@ -36,7 +36,7 @@ def stand(standing: Standing, opinion: Opinion, is_held: bool, policy: Policy, n
         return standing
     if standing.status is Status.DOWN:
         if opinion.up_mnat <= 0:
-            return _held_anew(standing, policy, now_ms)
+            return _held_anew(standing, opinion.seen_ms, policy)
         if now_ms >= standing.hold_until_ms and _is_well(opinion):
             return _let_back_in(standing, policy, now_ms)
         return standing
@@ -75,10 +75,11 @@ def _hold_ms(relapses: int, policy: Policy) -> int:
     return min(policy.hold_down_ms << min(relapses, 32), longest_ms)
 
 
-def _held_anew(standing: Standing, policy: Policy, now_ms: int) -> Standing:
-    """The hold-down runs from the last time that nothing spoke for health, not from the verdict: who fails
-    for as long as the hold-down lasts would otherwise be let in the moment that it turns good."""
-    return replace(standing, hold_until_ms=now_ms + _hold_ms(standing.relapses, policy))
+def _held_anew(standing: Standing, seen_ms: int, policy: Policy) -> Standing:
+    """The hold-down runs from the last look at which nothing spoke for health, not from the verdict: who
+    fails for as long as the hold-down lasts would otherwise be let in the moment that it turns good."""
+    until_ms = seen_ms + _hold_ms(standing.relapses, policy)
+    return replace(standing, hold_until_ms=until_ms) if until_ms > standing.hold_until_ms else standing
 
 
 def _let_back_in(standing: Standing, policy: Policy, now_ms: int) -> Standing:

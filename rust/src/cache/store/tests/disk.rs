@@ -110,7 +110,7 @@ impl PartialEq for Head<Label> {
 #[tokio::test]
 async fn what_memory_has_no_room_for_comes_from_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let store = opened_with(folder.path(), DISK_BYTES, 3 << 20);
+    let store = opened_with(folder.path(), DISK_BYTES, 1 << 20);
     for name in 0..400 {
         put_version(&store, name, name);
         assert!(flushed(&store).await);
@@ -201,7 +201,8 @@ async fn no_damage_ever_gives_a_wrong_byte() {
             if seed % 3 == 0 && entry.file_name() != "purges" && dice.below(3) == 0 {
                 bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
             }
-            let hits = if entry.file_name() == "identity" { dice.below(8) / 7 } else { dice.below(30) };
+            let is_small = entry.file_name() == "identity" || entry.file_name() == "purges";
+            let hits = if is_small { dice.below(8) / 7 } else { dice.below(12) };
             for _ in 0..hits {
                 let length = bytes.len() as u64;
                 if length > 0 {
