@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod cache;
 pub mod choose;
 pub mod clock;
 pub mod control;
