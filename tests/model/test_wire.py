@@ -47,7 +47,14 @@ def test_a_field_at_its_default_is_left_out():
     assert to_json(Expect()) == {}
 
 
-PLAN = Plan("www", 3, 2, 10, (RegionPlan("anywhere", (("a", 10_000),), ("a", "b"), 30),), (Note(Severity.INFO, "x", "y"),))
+PLAN = Plan(
+    "www",
+    3,
+    2,
+    10,
+    (RegionPlan("anywhere", (("a", 10_000),), ("a", "b"), 30),),
+    (Note(Severity.INFO, "x", "y"),),
+)
 
 
 @pytest.mark.parametrize(
