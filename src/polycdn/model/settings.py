@@ -73,8 +73,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheRules:
+    """How an edge keeps answers, beyond what RFC 9111 says of a shared cache.
+
+    `heuristic` lets answers without freshness information be kept for a tenth of their age. `negative_ttls`
+    are (status, seconds) for errors that say nothing themselves. `query`: "keep" (part of the key as it is),
+    "sort", "ignore", "allow" (only `query_names`) or "drop" (all but `query_names`). `object_bytes_max`:
+    larger bodies are passed on and not kept.
+    """
+
+    heuristic: bool = False
+    negative_ttls: tuple[tuple[int, int], ...] = ()
+    query: str = "keep"
+    query_names: tuple[str, ...] = ()
+    object_bytes_max: int = 107_374_182_400
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question."""
+    """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question.
+
+    The hostname "*" is every one that no service of the edge has. Without `cache` an edge keeps nothing.
+    """
 
     service: str
     hostnames: tuple[str, ...]
@@ -85,6 +105,7 @@ class Settings:
     certificates: tuple[Certificate, ...] = ()
     zone: Zone | None = None
     limits: Limits = Limits()
+    cache: CacheRules | None = None
     format: str = SETTINGS_FORMAT
 
 
