@@ -1,8 +1,9 @@
 """An edge from its command line alone: its config, settings and plan as files in a private folder of its own.
 
-The folder (mode 0700) lies in `$XDG_RUNTIME_DIR`, else in `$TMPDIR`, else in /tmp, and goes away with the
-process. The engine reads the same files as one that `polycdn up` starts, so there is one way to serve. The
-JSON is written by hand: loading the model's classes would take longer than all the rest. A test compares both.
+The folder (mode 0700) lies in `$XDG_RUNTIME_DIR`, else in `$TMPDIR`, else in /tmp, and goes away with
+the process. The engine reads the same files as one that `polycdn up` starts, so there is one way to serve.
+The JSON is written by hand: loading the model's classes would take longer than all the rest. A test compares
+both.
 """
 
 import contextlib
