@@ -3,6 +3,7 @@
 //! One thread per worker with a single-threaded runtime of its own, one thread for control (socket, clock tick,
 //! signals). A worker shares nothing that is written while it serves, but its own counters.
 
+use crate::clock;
 use crate::control;
 use crate::count::WorkerCounts;
 use crate::error::{EngineError, Refusal};
@@ -129,6 +130,8 @@ pub struct Engine<R: Role> {
     pub role: Arc<R>,
     pub config: EngineConfig,
     pub table: ArcSwap<R::Table>,
+    /// When it started, UTC.
+    pub began_ms: u64,
     stage: watch::Sender<Stage>,
 }
 
@@ -193,6 +196,7 @@ pub fn run<R: Role>(config: &[u8]) -> Result<i32, EngineError> {
         table: ArcSwap::from_pointee(role.table(&store.served())),
         role,
         stage: watch::Sender::new(Stage::Serving),
+        began_ms: clock::now_ms(),
         config,
     });
     let result = run_threads(&engine, store, sockets, (admin, listeners));

@@ -6,6 +6,7 @@ use crate::edge::body::{Pump, PumpError};
 use crate::edge::destination::Destination;
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::message::{Field, phrase};
+use crate::edge::trailer::passed_on;
 use crate::edge::wire::Wire;
 use crate::edge::worker::{Edge, Site};
 use bytes::Bytes;
@@ -135,6 +136,11 @@ impl Relay {
 
     pub fn is_over(&self) -> bool {
         self.decoder.is_done()
+    }
+
+    /// What came after the body and may be passed on; complete once `next` gave None.
+    pub fn trailers(&self) -> Vec<Field> {
+        passed_on(self.decoder.trailers())
     }
 
     /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.

@@ -5,7 +5,7 @@
 use crate::choose::{Reached, Stance, is_clearly_better, line_up, may_repeat};
 use crate::count::{Outcome, Reason};
 use crate::edge::answer::{Answer, Body, Relay, Report, relayed};
-use crate::edge::attempt::{Ended, Order, Response, attempt, head_bytes, judge, lost, rewind};
+use crate::edge::attempt::{Ended, Interim, Order, Response, attempt, head_bytes, judge, lost, rewind};
 use crate::edge::body::{BodyError, Pump, Source};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::framing::{Decoder, Framing, Step};
@@ -29,12 +29,17 @@ const SILENCE_MS: u64 = 1_000;
 /// tell is no fault.
 const QUIET_EVENTS: Duration = Duration::from_secs(300);
 
+/// How the name of every engine of ours begins in CDN-Loop, and how many of them one request may have passed.
+const LOOP_KIND: &[u8] = b"polycdn-";
+const LOOP_KIND_MAX: usize = 8;
+
 pub struct Incoming {
     pub head: RequestHead,
     pub source: Option<Source>,
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
+    pub interim: Interim,
 }
 
 /// One upstream that was asked in vain.
@@ -93,18 +98,36 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     let Some(site) = edge.site(&incoming.head.authority) else {
         return Ok(Answer::own(421, "no service of this name here"));
     };
-    let Incoming { head, source, client, scheme } = incoming;
+    let Incoming { head, source, client, scheme, interim } = incoming;
+    if is_loop(&head, edge.loop_id()) {
+        return Ok(Answer::own(508, "this request has been here before"));
+    }
     let limits = &site.service.settings.limits;
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let order = Order {
-        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme),
+        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme, edge.loop_id()),
         expected: site.prepared.expected.get(&*head.target),
         head: &head,
         limits,
+        interim: &interim,
     };
     let pump = source.map(|source| Pump::new(source, head.framing, limits.replay_bytes_max, idle));
     let region = site.service.region_of(client);
     Walk { edge, site: &site, region, tried: Vec::new(), fallback: None }.run(&order, pump).await
+}
+
+/// Whether a request has passed through this engine already, or through too many of its kind (RFC 8586).
+fn is_loop(head: &RequestHead, own: &str) -> bool {
+    let lines = head.fields.iter().filter(|field| field.is("cdn-loop"));
+    let ids = lines.flat_map(|field| field.value.split(|byte| *byte == b','));
+    let ids = ids.filter_map(|member| member.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii);
+    let (mut is_own, mut of_kind) = (false, 0);
+    for id in ids {
+        is_own |= id.eq_ignore_ascii_case(own.as_bytes());
+        of_kind +=
+            usize::from(id.get(..LOOP_KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(LOOP_KIND)));
+    }
+    is_own || of_kind >= LOOP_KIND_MAX
 }
 
 impl Walk<'_> {

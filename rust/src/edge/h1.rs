@@ -1,12 +1,14 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
 use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
 use crate::edge::forward::{Incoming, forward};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
 use crate::edge::message::{Field, RequestHead, phrase, value_of};
+use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
 use bytes::Bytes;
@@ -162,7 +164,11 @@ impl Connection {
         let has_body = head.framing != Framing::None;
         let body = || H1Body::new(Rc::clone(&self.wire), Rc::clone(&decoder), Rc::clone(&owes_continue));
         let source = has_body.then(|| Source::H1(body()));
-        let incoming = Incoming { head, source, client: self.client, scheme: self.scheme };
+        let interim = match shape.version {
+            0 => Interim::Nowhere,
+            _ => Interim::H1(Rc::clone(&self.wire)),
+        };
+        let incoming = Incoming { head, source, client: self.client, scheme: self.scheme, interim };
         let forwarded = tokio::select! {
             biased;
             forwarded = forward(&self.edge, incoming) => forwarded,
@@ -272,7 +278,9 @@ impl Connection {
             };
             let written = match &piece {
                 Ok(Some(piece)) => self.write_piece(head, piece, framing, idle).await,
-                Ok(None) if framing == Framing::Chunked => self.write(&[head, b"0\r\n\r\n"], idle).await,
+                Ok(None) if framing == Framing::Chunked => {
+                    self.write(&[head, &last_chunk(&relay.trailers())], idle).await
+                }
                 Ok(None) => self.write(&[head], idle).await,
                 Err(_) => {
                     if framing == Framing::UntilClose {

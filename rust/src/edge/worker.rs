@@ -59,6 +59,8 @@ pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     index: usize,
+    /// The engine's name in CDN-Loop (RFC 8586); no other engine's, and the same in all its workers.
+    loop_id: Box<str>,
     view: RefCell<View>,
     began: (Instant, u64),
     /// The Date field of a second, and that second.
@@ -76,6 +78,7 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             index: worker.index,
+            loop_id: loop_id(&worker.engine).into(),
             view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
             began: (clock::moment(), clock::now_ms()),
             date: RefCell::default(),
@@ -86,6 +89,10 @@ impl Edge {
         };
         edge.see_anew();
         edge
+    }
+
+    pub fn loop_id(&self) -> &str {
+        &self.loop_id
     }
 
     /// Milliseconds UTC by the monotonic clock since the worker began: no memory shared with other workers.
@@ -192,6 +199,16 @@ impl Edge {
             }
         }
     }
+}
+
+/// From what no two engines share at one time: process, start and addresses.
+fn loop_id(engine: &Engine<EdgeRole>) -> String {
+    let (config, process) = (&engine.config, std::process::id());
+    let own =
+        format!("{process} {} {:?} {:?} {:?}", engine.began_ms, config.engine, config.http, config.https);
+    let hash = ring::digest::digest(&ring::digest::SHA256, own.as_bytes());
+    let hex: String = hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("polycdn-{hex}")
 }
 
 fn is_same(old: &Service, new: &Service) -> bool {
