@@ -177,14 +177,13 @@ pub enum QueryRule {
     Sort,
     Ignore,
     Allow,
-    Drop,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheRules {
     pub heuristic: bool,
-    pub negative_ttls: Vec<(u16, u64)>,
+    pub negative_ttls: Vec<(u16, u32)>,
     pub query: QueryRule,
     pub query_names: Vec<String>,
     pub object_bytes_max: u64,

@@ -22,9 +22,9 @@ pub struct PurgeDocument {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// One object in all its variants: authority and target (path and query).
-    Url { authority: String, target: String },
+    Url { scheme: String, authority: String, target: String },
     /// All objects of a host whose target begins so.
-    Prefix { authority: String, target: String },
+    Prefix { scheme: String, authority: String, target: String },
     /// All objects with this surrogate key.
     Key { service: Option<String>, key: String },
 }
@@ -52,12 +52,12 @@ impl PurgeOrder {
         let service = document.service;
         let target = match (document.url, document.prefix, document.key) {
             (Some(url), None, None) if service.is_none() => {
-                let (authority, target) = split(&url)?;
-                Target::Url { authority, target }
+                let (scheme, authority, target) = split(&url)?;
+                Target::Url { scheme, authority, target }
             }
             (None, Some(prefix), None) if service.is_none() => {
-                let (authority, target) = split(&prefix)?;
-                Target::Prefix { authority, target }
+                let (scheme, authority, target) = split(&prefix)?;
+                Target::Prefix { scheme, authority, target }
             }
             (None, None, Some(key)) if !key.is_empty() && key.len() <= TEXT_BYTES_MAX => {
                 Target::Key { service, key }
@@ -68,8 +68,8 @@ impl PurgeOrder {
     }
 }
 
-/// Authority and target of an http or https URL; a URL without a path means "/".
-fn split(url: &str) -> Result<(String, String), Refusal> {
+/// Scheme, authority and target of an http or https URL; a URL without a path means "/".
+fn split(url: &str) -> Result<(String, String, String), Refusal> {
     let wrong = || Refusal::never(format!("{url:?} is not an http or https URL"));
     let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
     let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
@@ -83,7 +83,7 @@ fn split(url: &str) -> Result<(String, String), Refusal> {
         return Err(wrong());
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
-    Ok((authority.to_owned(), format!("{slash}{target}")))
+    Ok((scheme.to_ascii_lowercase(), authority.to_owned(), format!("{slash}{target}")))
 }
 
 #[cfg(test)]
@@ -94,10 +94,16 @@ mod tests {
     fn an_order_names_one_thing() {
         let url = |url: &str| PurgeOrder::parse(format!("{{\"url\":\"{url}\"}}").as_bytes());
         let order = url("http://a:80/x?y").unwrap();
-        assert_eq!(order.target, Target::Url { authority: "a:80".into(), target: "/x?y".into() });
+        assert_eq!(
+            order.target,
+            Target::Url { scheme: "http".into(), authority: "a:80".into(), target: "/x?y".into() }
+        );
         assert!(!order.is_soft);
         let bare = PurgeOrder::parse(b"{\"prefix\":\"HTTPS://a\",\"soft\":true}").unwrap();
-        assert_eq!(bare.target, Target::Prefix { authority: "a".into(), target: "/".into() });
+        assert_eq!(
+            bare.target,
+            Target::Prefix { scheme: "https".into(), authority: "a".into(), target: "/".into() }
+        );
         assert!(bare.is_soft);
         for wrong in ["a/b", "ftp://a/", "http://", "http://u@a/", "http://a/ b", "http://a/#f"] {
             assert!(url(wrong).is_err(), "{wrong}");

@@ -10,6 +10,7 @@ use crate::edge::body::{BodyError, Pump, Source};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::message::{Field, RequestHead, value_of};
+use crate::edge::stored;
 use crate::edge::worker::{Edge, Site};
 use bytes::{Bytes, BytesMut};
 use std::net::IpAddr;
@@ -40,6 +41,8 @@ pub struct Incoming {
     /// `http` or `https`.
     pub scheme: &'static str,
     pub interim: Interim,
+    /// A client waits for it; else the cache asks for itself, and its end is no request's end.
+    pub is_counted: bool,
 }
 
 /// One upstream that was asked in vain.
@@ -61,6 +64,7 @@ struct Walk<'a> {
     edge: &'a Rc<Edge>,
     site: &'a Rc<Site>,
     region: u16,
+    is_counted: bool,
     tried: Vec<Tried>,
     fallback: Option<Fallback>,
 }
@@ -93,12 +97,20 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The answer to a request; an error if the client's own body did not come.
+/// The answer to a request, by the service's cache if it has one; an error if the client's own body did not come.
+pub async fn respond(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
+    match edge.site(&incoming.head.authority) {
+        Some(site) if site.prepared.shelf.is_some() => Box::pin(stored::respond(edge, &site, incoming)).await,
+        _ => Box::pin(forward(edge, incoming)).await,
+    }
+}
+
+/// The upstreams' answer to a request; an error if the client's own body did not come.
 pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
     let Some(site) = edge.site(&incoming.head.authority) else {
         return Ok(Answer::own(421, "no service of this name here"));
     };
-    let Incoming { head, source, client, scheme, interim } = incoming;
+    let Incoming { head, source, client, scheme, interim, is_counted } = incoming;
     if is_loop(&head, edge.loop_id()) {
         return Ok(Answer::own(508, "this request has been here before"));
     }
@@ -113,7 +125,7 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     };
     let pump = source.map(|source| Pump::new(source, head.framing, limits.replay_bytes_max, idle));
     let region = site.service.region_of(client);
-    Walk { edge, site: &site, region, tried: Vec::new(), fallback: None }.run(&order, pump).await
+    Walk { edge, site: &site, region, is_counted, tried: Vec::new(), fallback: None }.run(&order, pump).await
 }
 
 /// Whether a request has passed through this engine already, or through too many of its kind (RFC 8586).
@@ -251,7 +263,7 @@ impl Walk<'_> {
             verdict,
             began_ms: self.edge.now_ms(),
             is_attempt_counted: verdict != Reason::Ok,
-            is_request_counted: false,
+            is_request_counted: !self.is_counted,
         }
     }
 
@@ -291,7 +303,9 @@ impl Walk<'_> {
             answer.fields.push(status);
             return answer;
         }
-        self.edge.counts.served(Some(&self.site.service), self.region, Outcome::Failed);
+        if self.is_counted {
+            self.edge.counts.served(Some(&self.site.service), self.region, Outcome::Failed);
+        }
         let mut answer = Answer::own(self.own_status(), "no provider of this service answered well");
         answer.fields.push(status);
         answer
@@ -372,7 +386,7 @@ fn answered(
         destination.health.borrow_mut().succeeded(report.began_ms);
         let protocol = response.head.upgrade.unwrap_or_default();
         let body = Body::Tunnel(Box::new(response.wire), protocol);
-        return Answer { status: 101, fields: response.head.fields, length: None, body };
+        return Answer { status: 101, fields: response.head.fields, length: None, body, is_ours: false };
     }
     let is_events = value_of(&response.head.fields, "content-type")
         .is_some_and(|kind| kind.starts_with(b"text/event-stream"));

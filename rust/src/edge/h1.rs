@@ -1,9 +1,9 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
-use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
-use crate::edge::forward::{Incoming, forward};
+use crate::edge::forward::{Incoming, respond};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
@@ -168,10 +168,11 @@ impl Connection {
             0 => Interim::Nowhere,
             _ => Interim::H1(Rc::clone(&self.wire)),
         };
-        let incoming = Incoming { head, source, client: self.client, scheme: self.scheme, interim };
+        let (client, scheme) = (self.client, self.scheme);
+        let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
         let forwarded = tokio::select! {
             biased;
-            forwarded = forward(&self.edge, incoming) => forwarded,
+            forwarded = respond(&self.edge, incoming) => forwarded,
             () = self.left(), if !has_body => return false,
         };
         let answer = match forwarded {
@@ -246,7 +247,8 @@ impl Connection {
             Body::None => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(bytes) => self.write(&[&head, &bytes], shape.idle).await.is_ok(),
-            Body::Relay(relay) => self.relay(*relay, &head, framing, shape.idle).await,
+            Body::Relay(relay) => self.relay(Flow::Relay(relay), &head, framing, shape.idle).await,
+            Body::Stored(body) => self.relay(Flow::Stored(body), &head, framing, shape.idle).await,
             Body::Tunnel(upstream, _) => {
                 if self.write(&[&head], shape.idle).await.is_ok() {
                     self.tunnel(&upstream).await;
@@ -261,7 +263,7 @@ impl Connection {
     }
 
     /// Passes a body on as it comes. A body that breaks off ends the connection, so that it cannot look whole.
-    async fn relay(&self, mut relay: Relay, head: &[u8], framing: Framing, idle: Duration) -> bool {
+    async fn relay(&self, mut relay: Flow, head: &[u8], framing: Framing, idle: Duration) -> bool {
         let mut head = head;
         loop {
             // The head waits for a piece that is here already, and for no other.
@@ -355,9 +357,11 @@ async fn pass_on(from: &Wire, to: &Wire) {
 fn framing_of(answer: &Answer, shape: &Shape) -> (Framing, bool) {
     match (&answer.body, answer.length) {
         (Body::None | Body::Full(_) | Body::Tunnel(..), _) => (Framing::None, shape.is_persistent),
-        (Body::Relay(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
-        (Body::Relay(_), None) if shape.version >= 1 => (Framing::Chunked, shape.is_persistent),
-        (Body::Relay(_), None) => (Framing::UntilClose, false),
+        (Body::Relay(_) | Body::Stored(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
+        (Body::Relay(_) | Body::Stored(_), None) if shape.version >= 1 => {
+            (Framing::Chunked, shape.is_persistent)
+        }
+        (Body::Relay(_) | Body::Stored(_), None) => (Framing::UntilClose, false),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
 
-use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
-use crate::edge::forward::{Incoming, forward};
+use crate::edge::forward::{self, Incoming};
 use crate::edge::framing::Framing;
 use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
 use crate::edge::wire::{Stream, Wire};
@@ -155,10 +155,10 @@ async fn exchange(
     };
     let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
     let interim = Interim::H2(Rc::clone(&respond));
-    let incoming = Incoming { head, source, client, scheme, interim };
+    let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
     let forwarded = tokio::select! {
         biased;
-        forwarded = forward(edge, incoming) => forwarded,
+        forwarded = forward::respond(edge, incoming) => forwarded,
         _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
     };
     match forwarded {
@@ -257,7 +257,7 @@ fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'sta
 }
 
 async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answer, is_head: bool) {
-    let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_));
+    let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_) | Body::Stored(_));
     let Some(response) = response_head(&answer, edge.date()) else {
         return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
     };
@@ -266,7 +266,8 @@ async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answe
         Body::Full(bytes) if has_body => {
             let _ = send_piece(&mut stream, bytes, true).await;
         }
-        Body::Relay(relay) if has_body => relay_body(&mut stream, *relay).await,
+        Body::Relay(relay) if has_body => relay_body(&mut stream, Flow::Relay(relay)).await,
+        Body::Stored(body) if has_body => relay_body(&mut stream, Flow::Stored(body)).await,
         _ => {}
     }
 }
@@ -304,7 +305,7 @@ fn header_map(fields: &[Field]) -> Option<HeaderMap> {
 }
 
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Relay) {
+async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
     loop {
         let piece = tokio::select! {
             biased;

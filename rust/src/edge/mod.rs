@@ -18,6 +18,7 @@
 //! | `h1`, `h2` | a client's connection; both make a `RequestHead` and get an `Answer` |
 //! | `forward` | a request's way through the upstreams |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
+//! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
 //! | `wire`, `tls` | bytes and keys |
@@ -33,6 +34,7 @@ pub mod h2;
 pub mod head;
 pub mod message;
 pub mod role;
+pub mod stored;
 pub mod tls;
 pub mod trailer;
 pub mod wire;

@@ -7,6 +7,7 @@ use crate::count::WorkerCounts;
 use crate::document::Limits;
 use crate::edge::destination::Destination;
 use crate::edge::role::{EdgeRole, Prepared};
+use crate::edge::stored::tally::Tally;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
@@ -37,6 +38,12 @@ const LATE_MAX: usize = 4_096;
 /// How often idle connections to upstreams are looked through.
 const TIDY: Duration = Duration::from_secs(5);
 
+/// How long the end may wait for a disk.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// How often the store looks through a part of its index for what was purged.
+const UPKEEP: Duration = Duration::from_millis(100);
+
 /// One service in one worker.
 pub struct Site {
     pub service: Arc<Service>,
@@ -58,6 +65,7 @@ struct View {
 pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
+    pub tally: Arc<Tally>,
     index: usize,
     /// The engine's name in CDN-Loop (RFC 8586); no other engine's, and the same in all its workers.
     loop_id: Box<str>,
@@ -77,6 +85,7 @@ impl Edge {
         let edge = Self {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
+            tally: worker.engine.role.new_tally(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
             view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
@@ -189,6 +198,27 @@ impl Edge {
         }
     }
 
+    /// The store's upkeep, by one worker for all.
+    async fn keep_up(self: Rc<Self>) {
+        if self.index != 0 {
+            return;
+        }
+        loop {
+            sleep(UPKEEP).await;
+            if let Some(store) = self.engine.role.store() {
+                store.tick(self.now_ms());
+            }
+        }
+    }
+
+    /// Lets the disk tier finish what it has begun.
+    async fn flush(&self) {
+        let store = self.engine.role.store().filter(|_| self.index == 0);
+        if let Some(disk) = store.and_then(|store| store.disk()) {
+            let _ = timeout(FLUSH, disk.flush()).await;
+        }
+    }
+
     async fn tidy(self: Rc<Self>) {
         loop {
             sleep(TIDY).await;
@@ -265,6 +295,7 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&edge), listener, acceptor)));
     }
     let tidying = tokio::task::spawn_local(Rc::clone(&edge).tidy());
+    let upkeep = tokio::task::spawn_local(Rc::clone(&edge).keep_up());
     worker.draining().await;
     edge.begin_drain();
     for task in accepting {
@@ -272,6 +303,8 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
     }
     let _ = timeout(DRAIN, edge.all_closed()).await;
     tidying.abort();
+    upkeep.abort();
+    edge.flush().await;
     Ok(())
 }
 

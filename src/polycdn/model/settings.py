@@ -78,8 +78,8 @@ class CacheRules:
 
     `heuristic` lets answers without freshness information be kept for a tenth of their age. `negative_ttls`
     are (status, seconds) for errors that say nothing themselves. `query`: "keep" (part of the key as it is),
-    "sort", "ignore", "allow" (only `query_names`) or "drop" (all but `query_names`). `object_bytes_max`:
-    larger bodies are passed on and not kept.
+    "sort" (by name), "ignore" or "allow" (only `query_names`, by name); the origin gets the same. Bodies of more
+    than `object_bytes_max` are passed on and not kept.
     """
 
     heuristic: bool = False
