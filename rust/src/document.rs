@@ -187,6 +187,9 @@ pub struct CacheRules {
     pub query: QueryRule,
     pub query_names: Vec<String>,
     pub object_bytes_max: u64,
+    pub stale_while_revalidate_s: u32,
+    pub stale_if_error_s: u32,
+    pub stale_on_disconnect_s: u32,
 }
 
 impl Default for CacheRules {
@@ -197,6 +200,9 @@ impl Default for CacheRules {
             query: QueryRule::Keep,
             query_names: Vec::new(),
             object_bytes_max: 107_374_182_400,
+            stale_while_revalidate_s: 0,
+            stale_if_error_s: 0,
+            stale_on_disconnect_s: 0,
         }
     }
 }

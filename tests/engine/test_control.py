@@ -295,7 +295,7 @@ def test_every_field_of_the_model_is_understood(server):
         (Certificate("/cert.pem", "/key.pem"),),
         Zone(zone.apex, zone.name_servers, zone.mailbox, 1, 2, 3, 4),
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
-        CacheRules(True, ((404, 60),), "allow", ("page",), 1),
+        CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
     )
     for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint):
         for field in fields(one):

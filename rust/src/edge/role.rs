@@ -84,6 +84,9 @@ fn rules_of(told: &CacheRules) -> Rules {
         heuristic: told.heuristic.then_some(Heuristic { percent: 10, max_s: 86_400 }),
         lifetime_by_status: told.negative_ttls.clone(),
         body_bytes_max: told.object_bytes_max,
+        stale_while_revalidate_s: told.stale_while_revalidate_s,
+        stale_if_error_s: told.stale_if_error_s,
+        stale_on_disconnect_s: told.stale_on_disconnect_s,
         ..default
     }
 }

@@ -1,12 +1,14 @@
 //! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
 //! the table, which is swapped whole.
 
+use crate::cache::store::Front;
 use crate::choose::{Allowance, Budget};
 use crate::clock;
 use crate::count::WorkerCounts;
 use crate::document::Limits;
 use crate::edge::destination::Destination;
 use crate::edge::role::{EdgeRole, Prepared};
+use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::Tally;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
@@ -36,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LATE_MAX: usize = 4_096;
 
 /// How often idle connections to upstreams are looked through.
-const TIDY: Duration = Duration::from_secs(5);
+const TIDY: Duration = Duration::from_secs(1);
 
 /// How long the end may wait for a disk.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -66,6 +68,8 @@ pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     pub tally: Arc<Tally>,
+    /// The hottest objects, with a buffer for the keys that ask for them.
+    front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
     index: usize,
     /// The engine's name in CDN-Loop (RFC 8586); no other engine's, and the same in all its workers.
     loop_id: Box<str>,
@@ -86,6 +90,7 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
+            front: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
             view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
@@ -198,6 +203,17 @@ impl Edge {
         }
     }
 
+    /// What `ask` finds in this worker's own view of the store; None while there is no store.
+    pub fn with_front<T>(&self, ask: impl FnOnce(&mut Front<Entry>, &mut Vec<u8>) -> T) -> Option<T> {
+        let mut front = self.front.borrow_mut();
+        let (front, key) = &mut *front;
+        if front.is_none() {
+            let workers = u64::try_from(self.engine.config.workers).unwrap_or(1);
+            *front = self.engine.role.store().map(|store| Front::new(store, workers));
+        }
+        Some(ask(front.as_mut()?, key))
+    }
+
     /// The store's upkeep, by one worker for all.
     async fn keep_up(self: Rc<Self>) {
         if self.index != 0 {
@@ -223,6 +239,7 @@ impl Edge {
         loop {
             sleep(TIDY).await;
             self.look();
+            self.with_front(|front, _| front.tick());
             let now_ms = self.now_ms();
             for site in self.view.borrow().sites.values() {
                 site.destinations.iter().for_each(|destination| destination.forget_old(now_ms));

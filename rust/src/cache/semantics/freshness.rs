@@ -2,7 +2,7 @@
 
 use super::date;
 use super::directives::{Directives, Lifetime};
-use super::fields::{Fields, members, seconds};
+use super::fields::{Fields, SECONDS_MAX, seconds};
 use super::rules::Rules;
 
 /// Where a lifetime comes from; what the sender said goes before what our rules say.
@@ -46,10 +46,15 @@ pub(super) fn signed(moment: u64) -> i64 {
     i64::try_from(moment).unwrap_or(i64::MAX)
 }
 
-/// The Age field (§5.1): the first member of its first line; 0 if that is no number.
+/// The Age field (§5.1). One that is not one number could stand for any age, and counts as the largest: the answer is
+/// stale, which a cache may always take it for.
 fn age<F: Fields + ?Sized>(answer: &F) -> u32 {
-    let first = answer.value("age").and_then(|line| members(line).next());
-    first.and_then(seconds).unwrap_or(0)
+    let mut lines = answer.values("age");
+    match (lines.next(), lines.next()) {
+        (None, _) => 0,
+        (Some(one), None) => seconds(one).unwrap_or(SECONDS_MAX),
+        (Some(_), Some(_)) => SECONDS_MAX,
+    }
 }
 
 /// The seconds for which the answer is fresh, counted from its birth; None if nobody said.
@@ -177,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn age_is_the_first_number_of_the_first_line() {
-        assert_eq!(aged(&["7200, 0"]), 7_200);
-        assert_eq!(aged(&["0, 7200"]), 0);
-        assert_eq!(aged(&["7200", "0"]), 7_200);
-        assert_eq!(aged(&["0", "7200"]), 0);
-        for ignored in ["abc", "-7200", "7200.0", "7200;foo=bar", ""] {
-            assert_eq!(aged(&[ignored]), 0, "{ignored}");
+    fn an_age_that_is_not_one_number_makes_it_stale() {
+        let oldest = i64::from(super::super::fields::SECONDS_MAX);
+        assert_eq!(aged(&["7200"]), 7_200);
+        assert_eq!(aged(&["7200", "0"]), oldest);
+        assert_eq!(aged(&["0", "0"]), oldest);
+        for wrong in ["abc", "-7200", "7200.0", "7200;foo=bar", "", "7200, 0", "0, 7200", "0, 0"] {
+            assert_eq!(aged(&[wrong]), oldest, "{wrong}");
         }
         assert_eq!(aged(&["2147483649"]), i64::from(super::super::fields::SECONDS_MAX));
     }

@@ -41,8 +41,8 @@ impl<S: Fields + ?Sized, N: Fields + ?Sized> Fields for Merged<'_, S, N> {
 
 /// All but what describes the stored bytes, which do not change.
 fn is_update(name: &[u8]) -> bool {
-    const OF_THE_BYTES: [&str; 4] =
-        ["content-length", "content-encoding", "content-range", "transfer-encoding"];
+    const OF_THE_BYTES: [&str; 5] =
+        ["content-length", "content-encoding", "content-md5", "content-range", "transfer-encoding"];
     !OF_THE_BYTES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 

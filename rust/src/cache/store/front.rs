@@ -1,4 +1,3 @@
-#![allow(clippy::redundant_allocation, clippy::type_complexity)]
 //! A worker's own view of its hottest objects: a hit here touches no memory that another worker writes to.
 //!
 //! A hit in `Store::find` raises the reference count of the object, which all workers would pull from each other for a
@@ -7,6 +6,7 @@
 
 use crate::cache::store::object::{Key, Meta, Object, Select};
 use crate::cache::store::{Store, locked};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +17,43 @@ const OBJECT_BYTES_MAX: u64 = 256 * 1_024;
 /// What all fronts together may keep alive of what the store has let go, as a part of its budget.
 const BUDGET_PART: u64 = 32;
 
+/// An object for as long as it is held.
+pub enum Held<M> {
+    /// Counted by this worker alone.
+    Own(Rc<Kept<M>>),
+    Shared(Arc<Object<M>>),
+}
+
+/// An object that a front keeps.
+pub struct Kept<M>(Arc<Object<M>>);
+
+impl<M> Deref for Held<M> {
+    type Target = Arc<Object<M>>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Own(kept) => &kept.0,
+            Self::Shared(object) => object,
+        }
+    }
+}
+
+impl<M> Clone for Held<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Own(kept) => Self::Own(Rc::clone(kept)),
+            Self::Shared(object) => Self::Shared(Arc::clone(object)),
+        }
+    }
+}
+
+type FrontSlot<M> = Option<Rc<Kept<M>>>;
+
 /// One per worker; not to be sent elsewhere.
 pub struct Front<M: Meta> {
     store: Arc<Store<M>>,
-    slots: Box<[Option<Rc<Arc<Object<M>>>>]>,
+    slots: Box<[FrontSlot<M>]>,
     held_bytes: u64,
     held_bytes_max: u64,
     hits: Arc<AtomicU64>,
@@ -40,44 +73,47 @@ impl<M: Meta> Front<M> {
         }
     }
 
-    /// The object for a request, if there is one in memory. No allocation, no lock, no shared counter for an object that
-    /// was found here before; otherwise the index is asked.
+    /// The object for a request, if there is one in memory. No lock, no allocation, and for an object that is kept here no
+    /// write to shared memory; on None go to `Store::lookup`.
     #[inline]
-    pub fn hit(&mut self, key: Key, select: &mut impl Select<M>) -> Option<Rc<Arc<Object<M>>>> {
+    pub fn hit(&mut self, key: Key, select: &mut impl Select<M>) -> Option<Held<M>> {
         let at = key.hash as usize % SLOTS;
-        if let Some(Some(held)) = self.slots.get(at)
-            && held.is_of(key)
-            && select.matches(&held.head.meta)
-            && self.store.is_current(held)
+        if let Some(Some(kept)) = self.slots.get(at)
+            && kept.0.is_of(key)
+            && select.matches(&kept.0.head.meta)
+            && self.store.is_current(&kept.0)
         {
-            held.read();
-            let held = Rc::clone(held);
+            kept.0.read();
+            let held = Held::Own(Rc::clone(kept));
             self.count();
             return Some(held);
         }
-        self.ask_index(at, key, select)
+        let object = self.store.find(key, select)?;
+        self.count();
+        // A second read soon after the first is what makes an object hot.
+        if object.is_read_often() { Some(self.keep(at, object)) } else { Some(Held::Shared(object)) }
     }
 
-    fn ask_index(&mut self, at: usize, key: Key, select: &mut impl Select<M>) -> Option<Rc<Arc<Object<M>>>> {
-        let held = Rc::new(self.store.find(key, select)?);
-        self.count();
-        // Of a body in blocks only the table is held, its blocks come and go.
-        let bytes = match held.body.whole() {
+    fn keep(&mut self, at: usize, object: Arc<Object<M>>) -> Held<M> {
+        // Of a body in blocks only the table is kept, its blocks come and go.
+        let bytes = match object.body.whole() {
             Some(whole) => whole.len() as u64,
-            None if held.body.is_divisible() => 0,
+            None if object.body.is_divisible() => 0,
             None => u64::MAX,
         };
-        if bytes <= OBJECT_BYTES_MAX {
-            self.clear(at);
-            if self.held_bytes + bytes > self.held_bytes_max {
-                self.sweep(true);
-            }
-            if let Some(slot) = self.slots.get_mut(at) {
-                self.held_bytes += bytes;
-                *slot = Some(Rc::clone(&held));
-            }
+        if bytes > OBJECT_BYTES_MAX || bytes > self.held_bytes_max {
+            return Held::Shared(object);
         }
-        Some(held)
+        self.clear(at);
+        if self.held_bytes + bytes > self.held_bytes_max {
+            self.sweep(true);
+        }
+        let kept = Rc::new(Kept(object));
+        if let Some(slot) = self.slots.get_mut(at) {
+            self.held_bytes += bytes;
+            *slot = Some(Rc::clone(&kept));
+        }
+        Held::Own(kept)
     }
 
     /// Lets go of what the store has let go; to be called about once a second, so that an idle worker holds no memory
@@ -88,18 +124,17 @@ impl<M: Meta> Front<M> {
 
     fn sweep(&mut self, all: bool) {
         for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|held| all || !held.is_live()) {
+            if slot.as_ref().is_some_and(|kept| all || !kept.0.is_live()) {
                 *slot = None;
             }
         }
-        let held = self.slots.iter().flatten().filter_map(|held| held.body.whole());
-        self.held_bytes = held.map(|whole| whole.len() as u64).sum();
+        self.held_bytes = self.slots.iter().flatten().map(|kept| whole_bytes(kept)).sum();
     }
 
     fn clear(&mut self, at: usize) {
-        let held = self.slots.get_mut(at).and_then(Option::take);
-        let bytes = held.and_then(|held| held.body.whole().map(|whole| whole.len() as u64));
-        self.held_bytes = self.held_bytes.saturating_sub(bytes.unwrap_or(0));
+        let kept = self.slots.get_mut(at).and_then(Option::take);
+        let bytes = kept.map_or(0, |kept| whole_bytes(&kept));
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
     }
 
     #[inline]
@@ -107,4 +142,8 @@ impl<M: Meta> Front<M> {
         // Only this worker writes it.
         self.hits.store(self.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
+}
+
+fn whole_bytes<M: Meta>(kept: &Kept<M>) -> u64 {
+    kept.0.body.whole().map_or(0, |whole| whole.len() as u64)
 }

@@ -39,8 +39,18 @@ impl<M> Clone for Slot<M> {
     }
 }
 
-/// Newest first.
-pub type Bucket<M> = Vec<Slot<M>>;
+/// The slots of a bucket, newest first; the first one lies in the bucket itself, for most have no other.
+pub struct Bucket<M> {
+    first: Slot<M>,
+    rest: Box<[Slot<M>]>,
+}
+
+impl<M> Bucket<M> {
+    #[inline]
+    pub fn slots(&self) -> impl Iterator<Item = &Slot<M>> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+}
 
 pub struct Index<M> {
     buckets: Box<[ArcSwapOption<Bucket<M>>]>,
@@ -87,14 +97,14 @@ impl<M> Index<M> {
     }
 
     /// Exchanges a bucket for a changed copy. `change` must not come back to the index.
-    pub fn edit<R>(&self, hash: u64, change: impl FnOnce(&mut Bucket<M>) -> R) -> Option<R> {
+    pub fn edit<R>(&self, hash: u64, change: impl FnOnce(&mut Vec<Slot<M>>) -> R) -> Option<R> {
         let at = hash as usize & (self.buckets.len() - 1);
         let (bucket, stripe) = (self.buckets.get(at)?, self.stripes.get(at % STRIPES)?);
         let _alone = stripe.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = bucket.load().as_ref().map_or_else(Vec::new, |list| list.to_vec());
+        let mut list = bucket.load().as_ref().map_or_else(Vec::new, |old| old.slots().cloned().collect());
         let result = change(&mut list);
-        list.shrink_to_fit();
-        bucket.store(if list.is_empty() { None } else { Some(Arc::new(list)) });
+        let mut list = list.into_iter();
+        bucket.store(list.next().map(|first| Arc::new(Bucket { first, rest: list.collect() })));
         Some(result)
     }
 }

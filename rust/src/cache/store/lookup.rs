@@ -1,7 +1,7 @@
 //! What stands at a key for a request: an object, a fetch to wait for, or the right to fetch.
 
 use crate::cache::store::fill::{Fill, FillGuard};
-use crate::cache::store::index::{Bucket, Slot};
+use crate::cache::store::index::Slot;
 use crate::cache::store::object::{Key, Meta, Object, Select};
 use crate::cache::store::purge::Depth;
 use crate::cache::store::{Store, add};
@@ -73,7 +73,7 @@ impl<M: Meta> Store<M> {
     /// The object for a request, if there is one in memory; counts nothing but the read.
     pub fn find(&self, key: Key, select: &mut impl Select<M>) -> Option<Arc<Object<M>>> {
         let bucket = self.index.read(key.hash);
-        for slot in bucket.as_deref()? {
+        for slot in bucket.as_deref()?.slots() {
             if let Slot::Object(object) = slot
                 && object.is_of(key)
                 && select.matches(&object.head.meta)
@@ -137,7 +137,7 @@ enum Entered<M> {
 }
 
 impl<M: Meta> Entered<M> {
-    fn fill(bucket: &mut Bucket<M>, key: Key, lane: u64) -> Self {
+    fn fill(bucket: &mut Vec<Slot<M>>, key: Key, lane: u64) -> Self {
         let theirs = bucket.iter().find_map(|slot| match slot {
             Slot::Fill(fill) if fill.is_of(key, lane) => Some(Arc::clone(fill)),
             _ => None,

@@ -27,7 +27,7 @@ mod tests;
 
 pub use body::{Body, Shape};
 pub use fill::{Fill, FillGuard, Filled, NotKept, Span};
-pub use front::Front;
+pub use front::{Front, Held};
 pub use lookup::{Begin, Lookup};
 pub use object::{Head, Key, Meta, Object, Select};
 pub use purge::{Depth, Target, key_hash, tag_hash};
@@ -36,7 +36,7 @@ pub use writer::{Stop, Writer};
 
 use disk::{Disk, DiskCounts};
 use hash::Secret;
-use index::Index;
+use index::{Bucket, Index, Slot};
 use ledger::{Charge, Ledger};
 use marker::Markers;
 use policy::S3Fifo;
@@ -233,8 +233,8 @@ impl<M: Meta> Store<M> {
 
     fn sweep_bucket(&self, at: usize) {
         let bucket = self.index.read_at(at);
-        for slot in bucket.as_deref().into_iter().flatten() {
-            if let index::Slot::Object(object) = slot {
+        for slot in bucket.as_deref().into_iter().flat_map(Bucket::slots) {
+            if let Slot::Object(object) = slot {
                 self.is_current(object);
             }
         }

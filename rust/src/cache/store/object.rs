@@ -165,6 +165,10 @@ impl<M: Meta> Object<M> {
         raise(&self.reads);
     }
 
+    pub(super) fn is_read_often(&self) -> bool {
+        self.reads.load(Ordering::Relaxed) > 1
+    }
+
     pub(super) fn lower(&self) {
         lower(&self.reads);
     }

@@ -7,7 +7,7 @@ use crate::cache::store::disk::record::{Header, Kind, part_sum, parts};
 use crate::cache::store::disk::segment::{Found, Unread};
 use crate::cache::store::disk::{Core, Disk};
 use crate::cache::store::fill::{Fill, FillGuard};
-use crate::cache::store::index::Slot;
+use crate::cache::store::index::{Bucket, Slot};
 use crate::cache::store::ledger::paid;
 use crate::cache::store::object::{Head, Key, Meta, Object};
 use crate::cache::store::purge::Depth;
@@ -135,10 +135,11 @@ impl<M: Meta> Store<M> {
         let mut heads = disk.core.catalog.heads(disk_hash);
         if !heads.is_empty() {
             let bucket = self.index.read(key.hash);
-            let in_memory = bucket.as_deref().into_iter().flatten().filter_map(|slot| match slot {
-                Slot::Object(object) if object.is_of(key) => Some(object.body.id()),
-                _ => None,
-            });
+            let in_memory =
+                bucket.as_deref().into_iter().flat_map(Bucket::slots).filter_map(|slot| match slot {
+                    Slot::Object(object) if object.is_of(key) => Some(object.body.id()),
+                    _ => None,
+                });
             let in_memory: Vec<u64> = in_memory.collect();
             heads.retain(|head| !in_memory.contains(&head.body));
         }

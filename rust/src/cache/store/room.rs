@@ -3,7 +3,7 @@
 use crate::cache::store::body::{Body, Shape};
 use crate::cache::store::fill::{Fill, bytes_max, can_fit};
 use crate::cache::store::hash::mixed;
-use crate::cache::store::index::{Bucket, Slot};
+use crate::cache::store::index::Slot;
 use crate::cache::store::ledger::Charge;
 use crate::cache::store::object::{Head, Meta, Object};
 use crate::cache::store::policy;
@@ -137,7 +137,7 @@ impl<M: Meta> Store<M> {
         }
     }
 
-    fn replace(&self, bucket: &mut Bucket<M>, object: &Arc<Object<M>>) {
+    fn replace(&self, bucket: &mut Vec<Slot<M>>, object: &Arc<Object<M>>) {
         let (key, mut others) = (object.key(), 0);
         bucket.retain(|slot| {
             let Slot::Object(other) = slot else { return true };
@@ -157,7 +157,7 @@ impl<M: Meta> Store<M> {
 
     pub(super) fn unplace(&self, fill: &Arc<Fill<M>>) {
         let is_other = |slot: &Slot<M>| !matches!(slot, Slot::Fill(other) if Arc::ptr_eq(fill, other));
-        self.index.edit(fill.hash(), |bucket: &mut Bucket<M>| bucket.retain(is_other));
+        self.index.edit(fill.hash(), |bucket| bucket.retain(is_other));
     }
 
     /// Takes an object out of the index; says whether it was there.
@@ -165,7 +165,7 @@ impl<M: Meta> Store<M> {
         let is_other = |slot: &Slot<M>| !matches!(slot, Slot::Object(other) if Arc::ptr_eq(object, other));
         let was_live = self.retire(object);
         if was_live {
-            self.index.edit(object.key().hash, |bucket: &mut Bucket<M>| bucket.retain(is_other));
+            self.index.edit(object.key().hash, |bucket| bucket.retain(is_other));
         }
         was_live
     }

@@ -102,9 +102,11 @@ impl Question<'_> {
                 status.is_stored = true;
                 self.asker.edge().tally.add(outcome);
                 let (terms, age_s) = (terms.whole(), terms.age_s(arrived_ms));
-                let relief_of_client = part.is_none().then(|| Rc::clone(&relief));
+                let fields = Some(own_fields(std::mem::take(&mut answer.fields), part.is_some()));
                 let (request, asker) = (&self.request, &self.asker);
-                let serving = Serving { request, asker, terms, status, age_s, relief: relief_of_client };
+                let relief_of_client = part.is_none().then(|| Rc::clone(&relief));
+                let serving =
+                    Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
                 fill::begin(body, writer, &relief).await;
                 answer_of(&object, serving)
             }
@@ -140,6 +142,12 @@ pub fn told(answer: &Answer, asked_ms: u64, arrived_ms: u64) -> Told<'_, [Field]
         asked_ms,
         arrived_ms,
     }
+}
+
+/// The fields of an answer for the client who asked: all but those that are made anew for it.
+fn own_fields(mut fields: Vec<Field>, is_part: bool) -> Vec<Field> {
+    fields.retain(|field| !field.is("age") && !(is_part && field.is("content-range")));
+    fields
 }
 
 fn answer_length(answer: &Answer) -> Option<u64> {

@@ -15,6 +15,7 @@ pub mod asker;
 pub mod body;
 pub mod entry;
 pub mod fill;
+pub mod hit;
 pub mod keep;
 pub mod purge;
 pub mod serve;
@@ -195,7 +196,7 @@ impl Question<'_> {
         }
         let terms = terms_of(object, edge.now_ms());
         let (request, asker) = (&self.request, &self.asker);
-        answer_of(object, Serving { request, asker, terms, status, age_s, relief: None })
+        answer_of(object, Serving { request, asker, terms, status, age_s, fields: None, relief: None })
     }
 
     fn gateway_timeout(&self) -> Answer {

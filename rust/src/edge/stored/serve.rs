@@ -27,19 +27,21 @@ pub struct Serving<'a> {
     pub terms: StoredMeta,
     pub status: CacheStatus,
     pub age_s: u64,
+    /// What came with this very answer, where it goes to the client who asked for it; else what is stored.
+    pub fields: Option<Vec<Field>>,
     /// Takes over when the fetch that fills the object cannot be kept.
     pub relief: Option<Rc<Relief>>,
 }
 
 /// The answer of an object.
-pub fn answer_of(object: &Arc<Object<Entry>>, serving: Serving<'_>) -> Answer {
+pub fn answer_of(object: &Arc<Object<Entry>>, mut serving: Serving<'_>) -> Answer {
     let wire = &object.head.wire;
     let lines = Lines(wire);
     let (terms, length) = (&serving.terms, object.body.length());
     let validators = Validators::of(&lines);
     let ranges_max = serving.asker.shelf().rules.ranges_max;
     let served = preconditions(serving.request, terms, &validators, length, ranges_max);
-    let mut fields = fields_of(wire);
+    let mut fields = serving.fields.take().unwrap_or_else(|| fields_of(wire));
     let answer = match served {
         Served::Full => whole(object, fields, length, &serving),
         Served::NotModified => {
