@@ -146,7 +146,7 @@ pub fn told(answer: &Answer, asked_ms: u64, arrived_ms: u64) -> Told<'_, [Field]
 
 /// The fields of an answer for the client who asked: all but those that are made anew for it.
 fn own_fields(mut fields: Vec<Field>, is_part: bool) -> Vec<Field> {
-    fields.retain(|field| !field.is("age") && !(is_part && field.is("content-range")));
+    fields.retain(|field| !(field.is("age") || is_part && field.is("content-range")));
     fields
 }
 
