@@ -2,17 +2,21 @@
 //!
 //! A thread of its own, so that neither a slow reader nor a slow disk reaches a worker.
 
+use crate::admin;
 use crate::clock;
 use crate::count::{Ring, WorkerCounts};
 use crate::error::{EngineError, Refusal};
 use crate::listen::Listeners;
+use crate::metrics::{Kind, MetricsText};
+use crate::purge::{PurgeOrder, Purged};
 use crate::runtime::{DRAIN_MAX, Engine, Role, Stage, panic_text};
-use crate::store::Store;
+use crate::store::{Refresh, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
+use std::net::TcpListener as StdTcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub const CONTROL_FORMAT: &str = "polycdn/control/1";
@@ -31,6 +35,8 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Left free in a line for what stands around the rows of `counts`.
 const LINE_BYTES_SPARE: usize = 16 * 1024;
 const CONNECTIONS_MAX: usize = 64;
+/// How often the stamps of certificate files are looked at.
+const STAMPS_EVERY_S: u64 = 5;
 /// Seconds end a little before the tick, so that a tick never falls just before the end of one.
 const TICK_DELAY: Duration = Duration::from_millis(5);
 
@@ -53,6 +59,10 @@ pub struct Control<R: Role> {
     ring: Ring,
     counts: Vec<Arc<WorkerCounts>>,
     listeners: Listeners,
+    /// Since the start.
+    seconds: u64,
+    /// Whether the newest reload (or the start) had no error, and when it was.
+    reload: (bool, u64),
 }
 
 impl<R: Role> Control<R> {
@@ -62,17 +72,27 @@ impl<R: Role> Control<R> {
         counts: Vec<Arc<WorkerCounts>>,
         listeners: Listeners,
     ) -> Self {
-        Self { engine, store, ring: Ring::default(), counts, listeners }
+        let reload = (store.errors().is_empty(), clock::now_ms());
+        Self { engine, store, ring: Ring::default(), counts, listeners, seconds: 0, reload }
     }
 
     /// Serves the socket, closes the seconds and hears signals until the engine has stopped.
-    pub async fn serve(self, socket: StdUnixListener) -> Result<(), EngineError> {
+    pub async fn serve(
+        self,
+        socket: StdUnixListener,
+        admin: Option<StdTcpListener>,
+    ) -> Result<(), EngineError> {
         let failed = |error: io::Error| EngineError::system("control socket", error);
         let listener = UnixListener::from_std(socket).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let engine = Arc::clone(&self.engine);
         let control = Rc::new(RefCell::new(self));
+        if let Some(listener) = admin {
+            let listener = TcpListener::from_std(listener).map_err(failed)?;
+            tokio::task::spawn_local(admin::serve(Rc::clone(&control), listener));
+        }
         let mut seconds = ticks();
         let connections = Rc::new(Cell::new(0));
         let overdue = async {
@@ -87,6 +107,7 @@ impl<R: Role> Control<R> {
                 // The second signal does not wait for what is under way.
                 _ = terminate.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
                 _ = interrupt.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
+                _ = hangup.recv() => control.borrow_mut().reload(),
                 _ = seconds.tick() => control.borrow_mut().close_second(),
                 accepted = listener.accept() => accept(accepted, &control, &connections).await,
             }
@@ -95,6 +116,61 @@ impl<R: Role> Control<R> {
 
     fn close_second(&mut self) {
         self.ring.close_second(clock::now_ms(), self.counts.iter().map(|counts| &**counts));
+        self.seconds += 1;
+        if self.seconds % STAMPS_EVERY_S == 0 && self.store.refresh(Refresh::Changed) {
+            self.publish();
+        }
+    }
+
+    /// Reads again all files that services in force name. One that is wrong now is reported, and its old content stays.
+    fn reload(&mut self) {
+        if self.store.refresh(Refresh::All) {
+            self.publish();
+        }
+        self.reload = (self.store.errors().is_empty(), clock::now_ms());
+    }
+
+    /// Why a load balancer should send nothing here; None if it should.
+    pub fn unready(&self) -> Option<String> {
+        if !self.engine.is_serving() {
+            return Some("draining".to_owned());
+        }
+        self.store.served().is_empty().then(|| "no service is in force".to_owned())
+    }
+
+    pub fn admin_token_file(&self) -> Option<&Path> {
+        self.engine.config.admin_token_file.as_deref()
+    }
+
+    pub fn purge(&self, order: &PurgeOrder) -> Result<Purged, Refusal> {
+        self.engine.role.purge(&self.store.served(), order)
+    }
+
+    /// The page of `/metrics`.
+    pub fn metrics(&self) -> String {
+        let mut text = MetricsText::default();
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("role", R::WORD)];
+        text.family("polycdn_build_info", Kind::Gauge, "The program.").sample(&labels, 1);
+        text.family(
+            "polycdn_config_last_reload_successful",
+            Kind::Gauge,
+            "Whether the last reload had no error.",
+        )
+        .sample(&[], u8::from(self.reload.0));
+        text.family("polycdn_config_last_reload_success_timestamp_seconds", Kind::Gauge, "When it was.")
+            .sample(&[], self.reload.1 / 1_000);
+        let status = self.store.status(clock::now_ms());
+        text.family("polycdn_plan_generation", Kind::Gauge, "Generation of the plan in force.");
+        for one in &status {
+            text.sample(&[("service", &one.service)], one.generation);
+        }
+        text.family("polycdn_decision_age_seconds", Kind::Gauge, "Since this engine took the plan in force.");
+        for one in &status {
+            text.sample(&[("service", &one.service)], one.age_ms / 1_000);
+        }
+        self.ring.totals.tell(R::WORD, &mut text);
+        self.engine.role.tell(&self.counts, &mut text);
+        text.into_text()
     }
 
     /// The answer to one line, without its end. An order that broke us is refused: it takes down nothing else.

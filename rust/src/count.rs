@@ -4,6 +4,7 @@
 //! second, so that a worker practically never waits.
 
 use crate::table::Service;
+use crate::totals::Totals;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -216,6 +217,7 @@ struct Second {
 pub struct Ring {
     seconds: VecDeque<Second>,
     upto_ms: u64,
+    pub totals: Totals,
 }
 
 impl Ring {
@@ -226,7 +228,7 @@ impl Ring {
         self.upto_ms = ended_ms.max(self.upto_ms + 1_000);
         let pending: Vec<Pending> = workers.map(WorkerCounts::take).collect();
         if pending.iter().any(|one| !one.attempts.is_empty() || !one.served.is_empty()) {
-            self.seconds.push_back(Second::new(self.upto_ms - 1_000, &pending));
+            self.seconds.push_back(Second::new(self.upto_ms - 1_000, &pending, &mut self.totals));
         }
         let oldest_ms = self.upto_ms.saturating_sub(RING_S as u64 * 1_000);
         while self.seconds.front().is_some_and(|second| second.at_ms < oldest_ms) {
@@ -255,16 +257,18 @@ impl Ring {
 }
 
 impl Second {
-    fn new(at_ms: u64, workers: &[Pending]) -> Self {
+    fn new(at_ms: u64, workers: &[Pending], totals: &mut Totals) -> Self {
         let mut second = Self { at_ms, counts: String::new(), served: String::new(), dropped: 0 };
         for ((service, provider, region, reason), cell) in merged_attempts(workers) {
             let Cell { attempts, failures, first_byte_ms } = cell;
+            totals.add_attempts(service, provider, reason, attempts);
             let reason = reason.word();
             let row =
                 CountRow { at_ms, service, provider, region, reason, attempts, failures, first_byte_ms };
             second.dropped += push_row(&mut second.counts, &row);
         }
         for ((service, region, outcome), requests) in merged_served(workers) {
+            totals.add_served(service, outcome, requests);
             let row = ServedRow { at_ms, service, region, outcome: outcome.word(), requests };
             second.dropped += push_row(&mut second.served, &row);
         }

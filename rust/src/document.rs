@@ -169,6 +169,44 @@ impl Default for Limits {
     }
 }
 
+/// What part of a query belongs to an object's key.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum QueryRule {
+    Keep,
+    Sort,
+    Ignore,
+    Allow,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheRules {
+    pub heuristic: bool,
+    pub negative_ttls: Vec<(u16, u32)>,
+    pub query: QueryRule,
+    pub query_names: Vec<String>,
+    pub object_bytes_max: u64,
+    pub stale_while_revalidate_s: u32,
+    pub stale_if_error_s: u32,
+    pub stale_on_disconnect_s: u32,
+}
+
+impl Default for CacheRules {
+    fn default() -> Self {
+        Self {
+            heuristic: false,
+            negative_ttls: Vec::new(),
+            query: QueryRule::Keep,
+            query_names: Vec::new(),
+            object_bytes_max: 107_374_182_400,
+            stale_while_revalidate_s: 0,
+            stale_if_error_s: 0,
+            stale_on_disconnect_s: 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -187,6 +225,8 @@ pub struct Settings {
     pub zone: Option<Zone>,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub cache: Option<CacheRules>,
     #[serde(default = "settings_format")]
     pub format: String,
 }
@@ -279,8 +319,20 @@ fn refuse_other_formats(bytes: &[u8], format: &str) -> Result<(), Refusal> {
 /// Fields that hold a list of objects.
 const OBJECT_LISTS: [&str; 6] = ["upstreams", "regions", "objects", "certificates", "name_servers", "notes"];
 /// Fields that hold a list of anything else.
-const PLAIN_LISTS: [&str; 10] =
-    ["hostnames", "addresses", "headers", "prefixes", "countries", "asns", "ipv4", "ipv6", "shares", "order"];
+const PLAIN_LISTS: [&str; 12] = [
+    "hostnames",
+    "addresses",
+    "headers",
+    "prefixes",
+    "countries",
+    "asns",
+    "ipv4",
+    "ipv6",
+    "shares",
+    "order",
+    "negative_ttls",
+    "query_names",
+];
 
 /// serde would take a list for an object, field by field; the model does not.
 fn refuse_lists_for_objects(bytes: &[u8]) -> Result<(), Refusal> {

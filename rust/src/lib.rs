@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod admin;
+pub mod cache;
 pub mod choose;
 pub mod clock;
 pub mod control;
@@ -17,10 +19,13 @@ pub mod document;
 pub mod edge;
 pub mod error;
 pub mod listen;
+pub mod metrics;
+pub mod purge;
 pub mod region;
 pub mod runtime;
 pub mod share;
 pub mod store;
 pub mod table;
+pub mod totals;
 
 mod py;

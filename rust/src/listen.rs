@@ -20,11 +20,14 @@ pub struct Sockets {
     pub dns_tcp: Vec<TcpListener>,
 }
 
-/// Addresses as really bound: `http`, `https`, `dns`; a kind without any is left out.
+/// Addresses as really bound: `http`, `https`, `dns`, `admin`; a kind without any is left out.
 pub type Listeners = BTreeMap<&'static str, Vec<String>>;
 
 /// The sockets of every worker. With several workers each has its own of every address (SO_REUSEPORT).
-pub fn bind_all(config: &EngineConfig) -> Result<(Vec<Sockets>, Listeners), EngineError> {
+/// Apart from them, the admin listener of the engine as a whole.
+pub fn bind_all(
+    config: &EngineConfig,
+) -> Result<(Vec<Sockets>, Option<TcpListener>, Listeners), EngineError> {
     let mut all: Vec<Sockets> = (0..config.workers).map(|_| Sockets::default()).collect();
     let mut listeners = Listeners::new();
     for (kind, addresses) in [("http", &config.http), ("https", &config.https)] {
@@ -43,7 +46,12 @@ pub fn bind_all(config: &EngineConfig) -> Result<(Vec<Sockets>, Listeners), Engi
         let bound = bind_dns(*address, &mut all)?;
         listeners.entry("dns").or_default().push(bound.to_string());
     }
-    Ok((all, listeners))
+    let admin = config.admin.map(|address| bind_tcp(address, false)).transpose()?;
+    if let Some(listener) = &admin {
+        let bound = listener.local_addr().map_err(|error| EngineError::system("admin", error))?;
+        listeners.entry("admin").or_default().push(bound.to_string());
+    }
+    Ok((all, admin, listeners))
 }
 
 /// UDP and TCP on one port for every worker; a free port for one may be taken for the other, hence the tries.

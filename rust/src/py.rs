@@ -18,18 +18,18 @@ mod _native {
 
     #[pyfunction]
     fn run_dns(py: Python<'_>, config: &[u8]) -> PyResult<i32> {
-        run(py, crate::dns::Dns, config)
+        run::<crate::dns::Dns>(py, config)
     }
 
     #[pyfunction]
     fn run_edge(py: Python<'_>, config: &[u8]) -> PyResult<i32> {
-        run(py, crate::edge::EdgeRole, config)
+        run::<crate::edge::EdgeRole>(py, config)
     }
 }
 
 /// Runs an engine without the GIL. A panic becomes an error: it never crosses into the interpreter.
-fn run<R: Role>(py: Python<'_>, role: R, config: &[u8]) -> PyResult<i32> {
-    let result = py.detach(|| catch_unwind(AssertUnwindSafe(|| runtime::run(role, config))));
+fn run<R: Role>(py: Python<'_>, config: &[u8]) -> PyResult<i32> {
+    let result = py.detach(|| catch_unwind(AssertUnwindSafe(|| runtime::run::<R>(config))));
     let result =
         result.unwrap_or_else(|panic| Err(EngineError::Bug(runtime::panic_text(&*panic).to_owned())));
     result.map_err(|error| match error {

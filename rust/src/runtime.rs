@@ -3,10 +3,13 @@
 //! One thread per worker with a single-threaded runtime of its own, one thread for control (socket, clock tick,
 //! signals). A worker shares nothing that is written while it serves, but its own counters.
 
+use crate::clock;
 use crate::control;
 use crate::count::WorkerCounts;
 use crate::error::{EngineError, Refusal};
 use crate::listen::{Listeners, Sockets, bind_all};
+use crate::metrics::MetricsText;
+use crate::purge::{PurgeOrder, Purged};
 use crate::store::Store;
 use crate::table::{Served, Service, check_path_name};
 use arc_swap::ArcSwap;
@@ -16,7 +19,7 @@ use serde::Deserialize;
 use std::any::Any;
 use std::fs::{self, File};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -43,14 +46,34 @@ pub trait Role: Send + Sync + Sized + 'static {
     /// What a worker looks up in, made of all services at once.
     type Table: Send + Sync + 'static;
 
+    /// The role of an engine with this config, before anything is loaded.
+    fn new(config: &EngineConfig) -> Result<Self, EngineError>;
+
     /// Refuses a service that this role could not serve; may read the files that the settings name.
     fn prepare(&self, service: &Arc<Service>) -> Result<Self::Prepared, Refusal>;
+
+    /// Whether files that were read for a service have changed since.
+    fn is_outdated(&self, prepared: &Self::Prepared) -> bool {
+        let _ = prepared;
+        false
+    }
 
     /// The table of exactly these services, sorted by name.
     fn table(&self, served: &[Served<Self::Prepared>]) -> Self::Table;
 
     /// Serves on the worker's sockets until `Worker::draining` and all that was under way is finished.
     fn work(worker: Worker<Self>) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// What the role itself can tell of its work, for `/metrics`.
+    fn tell(&self, counts: &[Arc<WorkerCounts>], text: &mut MetricsText) {
+        let _ = (counts, text);
+    }
+
+    /// Forgets what was kept; refused by a role that keeps nothing.
+    fn purge(&self, served: &[Served<Self::Prepared>], order: &PurgeOrder) -> Result<Purged, Refusal> {
+        let _ = (served, order);
+        Err(Refusal::never("this engine keeps nothing that could be purged"))
+    }
 }
 
 /// Start config, as `docs/engine-protocol.md` has it.
@@ -71,10 +94,35 @@ pub struct EngineConfig {
     pub dns: Vec<SocketAddr>,
     #[serde(default)]
     pub prefer_good: bool,
+    /// End with an error if a plan cannot be loaded at start, instead of serving the others.
+    #[serde(default)]
+    pub must_load: bool,
+    /// The memory tier of the edge's cache, all services together.
+    #[serde(default = "memory_bytes")]
+    pub memory_bytes: u64,
+    #[serde(default)]
+    pub disk: Option<DiskConfig>,
+    #[serde(default)]
+    pub admin: Option<SocketAddr>,
+    /// Holds the secret that purging needs; without it nobody can.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// The disk tier of the edge's cache.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfig {
+    pub folder: PathBuf,
+    pub bytes: u64,
 }
 
 fn one() -> usize {
     1
+}
+
+fn memory_bytes() -> u64 {
+    256_000_000
 }
 
 /// What all threads of an engine share.
@@ -82,6 +130,8 @@ pub struct Engine<R: Role> {
     pub role: Arc<R>,
     pub config: EngineConfig,
     pub table: ArcSwap<R::Table>,
+    /// When it started, UTC.
+    pub began_ms: u64,
     stage: watch::Sender<Stage>,
 }
 
@@ -94,6 +144,10 @@ pub enum Stage {
 }
 
 impl<R: Role> Engine<R> {
+    pub fn is_serving(&self) -> bool {
+        *self.stage.borrow() == Stage::Serving
+    }
+
     /// Goes on to a later stage, and tells whether it was later: an earlier one changes nothing.
     pub fn advance(&self, stage: Stage) -> bool {
         self.stage.send_if_modified(|current| {
@@ -126,22 +180,26 @@ impl<R: Role> Worker<R> {
 }
 
 /// Runs an engine until it is told to drain, and returns the exit code.
-pub fn run<R: Role>(role: R, config: &[u8]) -> Result<i32, EngineError> {
+pub fn run<R: Role>(config: &[u8]) -> Result<i32, EngineError> {
     let config = parse_config(config, R::WORD)?;
     let folder = config.state_dir.join("engines").join(&config.engine);
     fs::create_dir_all(&folder).map_err(|error| EngineError::system(folder.display(), error))?;
     let lock = lock_folder(&folder)?;
-    let role = Arc::new(role);
+    let role = Arc::new(R::new(&config)?);
     let mut store = Store::new(folder, Arc::clone(&role));
     store.load_all(config.prefer_good)?;
-    let (sockets, listeners) = bind_all(&config)?;
+    if let (true, Some(error)) = (config.must_load, store.errors().first()) {
+        return Err(EngineError::Config(error.error.clone()));
+    }
+    let (sockets, admin, listeners) = bind_all(&config)?;
     let engine = Arc::new(Engine {
         table: ArcSwap::from_pointee(role.table(&store.served())),
         role,
         stage: watch::Sender::new(Stage::Serving),
+        began_ms: clock::now_ms(),
         config,
     });
-    let result = run_threads(&engine, store, sockets, listeners);
+    let result = run_threads(&engine, store, sockets, (admin, listeners));
     drop(lock);
     result
 }
@@ -150,7 +208,7 @@ fn run_threads<R: Role>(
     engine: &Arc<Engine<R>>,
     store: Store<R>,
     sockets: Vec<Sockets>,
-    listeners: Listeners,
+    (admin, listeners): (Option<TcpListener>, Listeners),
 ) -> Result<i32, EngineError> {
     let counts: Vec<Arc<WorkerCounts>> = sockets.iter().map(|_| Arc::default()).collect();
     let socket = control::bind(&engine.config.socket)?;
@@ -160,7 +218,7 @@ fn run_threads<R: Role>(
         spawn(format!("worker-{index}"), Ending::Worker, &done, move || R::work(worker))?;
     }
     let control = control::Control::new(Arc::clone(engine), store, counts.clone(), listeners);
-    spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket))?;
+    spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket, admin))?;
     drop(done);
     let result = wait_for_the_end(engine, &endings, counts.len());
     control::unbind(&engine.config.socket);

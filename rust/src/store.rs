@@ -65,6 +65,14 @@ pub struct FileError {
     pub error: String,
 }
 
+/// Which services are prepared anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    All,
+    /// Those whose files changed.
+    Changed,
+}
+
 /// What `apply` did.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Applied {
@@ -185,6 +193,34 @@ impl<R: Role> Store<R> {
         self.errors.remove(service);
         self.removed.insert(service.to_owned(), generation);
         Ok(())
+    }
+
+    /// Prepares services in force anew, so that the files they name are read again; whether anything is to be published.
+    /// What cannot be prepared now is reported, and stays as it was.
+    pub fn refresh(&mut self, which: Refresh) -> bool {
+        let mut is_changed = false;
+        let names: Vec<String> = self.in_force.keys().cloned().collect();
+        for name in names {
+            let Some(one) = self.in_force.get_mut(&name) else { continue };
+            if which == Refresh::Changed && !self.role.is_outdated(&one.served.prepared) {
+                continue;
+            }
+            let service = Arc::clone(&one.served.service);
+            match self.role.prepare(&service) {
+                Ok(prepared) => {
+                    one.served = Served { service, prepared: Arc::new(prepared) };
+                    let file = one.source.file();
+                    self.errors.entry(name).or_default().retain(|error| error.file != file);
+                    is_changed = true;
+                }
+                Err(error) => {
+                    let file = one.source.file();
+                    self.note_error(&name, file, &error);
+                }
+            }
+        }
+        self.errors.retain(|_, list| !list.is_empty());
+        is_changed
     }
 
     pub fn status(&self, now_ms: u64) -> Vec<ServiceStatus> {

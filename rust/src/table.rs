@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Name that observations use for the origin itself; no provider may have it (`model/units.py`).
 pub const ORIGIN: &str = "origin";
 
+/// The hostname that stands for every one that no service has.
+pub const ANY_HOST: &str = "*";
+
 const UPSTREAMS_MAX: usize = 256;
 const REGIONS_MAX: usize = 4_096;
 
@@ -124,6 +127,7 @@ impl<P> Clone for Served<P> {
 pub struct Snapshot<P> {
     pub served: Vec<Served<P>>,
     hosts: FxHashMap<Box<[u8]>, usize>,
+    any_host: Option<usize>,
 }
 
 const HOST_BYTES_MAX: usize = 253;
@@ -136,11 +140,19 @@ impl<P> Snapshot<P> {
                 hosts.entry(hostname.as_bytes().into()).or_insert(index);
             }
         }
-        Self { served: served.to_vec(), hosts }
+        let any_host = hosts.get(ANY_HOST.as_bytes()).copied();
+        Self { served: served.to_vec(), hosts, any_host }
     }
 
-    /// The service of a Host header or a server name: any case, with or without last dot and port.
+    /// The service of a Host header or a server name: any case, with or without last dot and port. One that is no
+    /// service's own belongs to the service with the hostname `*`, if there is one.
     pub fn host(&self, host: &[u8]) -> Option<&Served<P>> {
+        let is_any_alone = self.any_host.is_some() && self.hosts.len() == 1;
+        let found = if is_any_alone { None } else { self.named(host) };
+        found.or_else(|| self.served.get(self.any_host?))
+    }
+
+    fn named(&self, host: &[u8]) -> Option<&Served<P>> {
         let name = host.split(|byte| *byte == b':').next()?;
         let name = name.strip_suffix(b".").unwrap_or(name);
         let mut lower = [0_u8; HOST_BYTES_MAX];
@@ -179,7 +191,8 @@ fn compile_hostnames(hostnames: &[String]) -> Result<Box<[Box<str>]>, Refusal> {
     if hostnames.is_empty() {
         return Err(Refusal::never("no hostnames; at least one is needed"));
     }
-    let names: Vec<Box<str>> = hostnames.iter().map(|name| normal_name(name)).collect::<Result<_, _>>()?;
+    let normal = |name: &String| if name == ANY_HOST { Ok(ANY_HOST.into()) } else { normal_name(name) };
+    let names: Vec<Box<str>> = hostnames.iter().map(normal).collect::<Result<_, _>>()?;
     refuse_twice("hostname", names.iter().map(|name| &**name))?;
     Ok(names.into())
 }

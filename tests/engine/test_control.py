@@ -18,7 +18,7 @@ from engine_process import Engine, engine, poll
 
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
-from polycdn.model.settings import Certificate, Limits, Settings, Zone
+from polycdn.model.settings import CacheRules, Certificate, Limits, Settings, Zone
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
 from polycdn.model.wire import canonical, digest, to_json
 
@@ -295,8 +295,9 @@ def test_every_field_of_the_model_is_understood(server):
         (Certificate("/cert.pem", "/key.pem"),),
         Zone(zone.apex, zone.name_servers, zone.mailbox, 1, 2, 3, 4),
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
+        CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
     )
-    for one in (settings, settings.limits, settings.zone, expect, endpoint):
+    for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -309,10 +310,11 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone):
+    for model in (Limits, Zone, CacheRules):
         for field in fields(model):
             if isinstance(field.default, int):
-                in_struct = re.search(rf"\b{field.name}: {field.default},", source)
+                value = str(field.default).lower()
+                in_struct = re.search(rf"\b{field.name}: {value},", source)
                 in_function = re.search(rf"fn {field.name}\(\) -> u32 {{\s*{field.default}\s*}}", source)
                 assert in_struct or in_function, f"{field.name} = {field.default} is not in document.rs"
     assert "status: 200," in source

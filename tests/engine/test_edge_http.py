@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from engine_process import poll
 from providers import (
     HOST,
     Edge,
@@ -100,18 +101,18 @@ def test_answers_without_a_body_have_none(shared_edge):
 def test_chunked_and_closed_bodies_come_whole_to_old_and_new_clients(shared_edge):
     new = parse(shared_edge.raw(get("/chunks")))
     assert new.value("transfer-encoding") == "chunked"
-    assert dechunk(new.body) == b"abcde"
+    assert dechunk(new.body, b"t: 1\r\n") == b"abcde"
     assert dechunk(parse(shared_edge.raw(get("/until-close"))).body) == b"all of it"
     old = parse(shared_edge.raw(f"GET /chunks HTTP/1.0\r\nhost: {HOST}\r\n\r\n".encode()))
     assert (old.value("transfer-encoding"), old.body) == (None, b"abcde")
 
 
-def dechunk(body: bytes) -> bytes:
+def dechunk(body: bytes, trailers: bytes = b"") -> bytes:
     whole = b""
     while True:
         size, _, body = body.partition(b"\r\n")
         if int(size, 16) == 0:
-            assert body == b"\r\n"
+            assert body == trailers + b"\r\n"
             return whole
         whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
 
@@ -146,8 +147,44 @@ def test_requests_sent_ahead_are_answered_in_order(shared_edge):
     assert received.index(b"good") < received.index(b"abc") < received.index(b"transfer-encoding")
 
 
-def test_interim_answers_do_not_confuse(shared_edge):
-    assert parse(shared_edge.raw(get("/interim"))).body == b"ok"
+def test_interim_answers_are_passed_on_to_who_understands_them(shared_edge):
+    first, _, rest = shared_edge.raw(get("/interim")).partition(b"\r\n\r\n")
+    assert first == b"HTTP/1.1 103 Early Hints\r\nlink: </a>"
+    assert (parse(rest).status, parse(rest).body) == (200, b"ok")
+    old = get("/interim").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert (parse(shared_edge.raw(old)).status, parse(shared_edge.raw(old)).body) == (200, b"ok")
+
+
+def test_trailers_go_up_but_none_that_would_come_too_late():
+    seen = bytearray()
+
+    def behave(exchange: Exchange) -> None:
+        while not seen.endswith(b"\r\n\r\n"):
+            seen.extend(exchange.connection.recv(1_000))
+        exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    with Provider(behave, reads_body=False) as own, edge() as one:
+        one.serve(settings(upstream("cdn", own.port)))
+        with one.connect() as connection:
+            connection.sendall(get("/", "transfer-encoding: chunked\r\nconnection: close\r\n", "POST"))
+            poll(lambda: own.requests, "the head does not arrive")
+            connection.sendall(b"1\r\na\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
+            assert parse(read_to_end(connection)).status == 200
+    assert bytes(seen) == b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
+def test_a_request_that_comes_back_is_refused(shared_edge, provider):
+    shared_edge.raw(get())
+    own = provider.requests[-1].value("cdn-loop")
+    assert own is not None
+    assert own.startswith("polycdn-")
+    before = len(provider.requests)
+    for value in (own, f"other; a=b, {own}; c", own.upper()):
+        reply = parse(shared_edge.raw(get("/", f"cdn-loop: {value}\r\nconnection: close\r\n")))
+        assert reply.status == 508, value
+    assert len(provider.requests) == before
+    shared_edge.raw(get("/", "cdn-loop: other; a=b\r\nconnection: close\r\n"))
+    assert provider.requests[-1].value("cdn-loop") == f"other; a=b, {own}"
 
 
 def test_a_client_that_waits_to_go_on_is_told_so(shared_edge, provider):

@@ -12,7 +12,7 @@ pub mod zone;
 
 use crate::count::{Outcome, WorkerCounts};
 use crate::error::{EngineError, Refusal};
-use crate::runtime::{Role, Worker};
+use crate::runtime::{EngineConfig, Role, Worker};
 use crate::table::{Served, Service};
 use answer::{Told, Transport, answer};
 use std::net::IpAddr;
@@ -29,6 +29,10 @@ impl Role for Dns {
     const WORD: &'static str = "dns";
     type Prepared = Answers;
     type Table = Zones;
+
+    fn new(_config: &EngineConfig) -> Result<Self, EngineError> {
+        Ok(Self)
+    }
 
     fn prepare(&self, service: &Arc<Service>) -> Result<Answers, Refusal> {
         Answers::new(service)

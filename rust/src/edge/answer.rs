@@ -6,6 +6,8 @@ use crate::edge::body::{Pump, PumpError};
 use crate::edge::destination::Destination;
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::message::{Field, phrase};
+use crate::edge::stored::body::StoredBody;
+use crate::edge::trailer::passed_on;
 use crate::edge::wire::Wire;
 use crate::edge::worker::{Edge, Site};
 use bytes::Bytes;
@@ -23,12 +25,15 @@ pub struct Answer {
     /// Content-Length, if known; also where no body follows.
     pub length: Option<u64>,
     pub body: Body,
+    /// No upstream said this.
+    pub is_ours: bool,
 }
 
 pub enum Body {
     None,
     Full(Bytes),
     Relay(Box<Relay>),
+    Stored(Box<StoredBody>),
     /// After a 101: both sides speak another protocol from here on.
     Tunnel(Box<Wire>, Bytes),
 }
@@ -45,6 +50,46 @@ impl Answer {
             ],
             length: Some(text.len() as u64),
             body: Body::Full(text),
+            is_ours: true,
+        }
+    }
+}
+
+/// A body that flows, from wherever it comes.
+pub enum Flow {
+    Relay(Box<Relay>),
+    Stored(Box<StoredBody>),
+}
+
+impl Flow {
+    /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+        match self {
+            Self::Relay(relay) => relay.next().await,
+            Self::Stored(body) => body.next().await,
+        }
+    }
+
+    /// Whether the last piece was the end.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Relay(relay) => relay.is_over(),
+            Self::Stored(body) => body.is_over(),
+        }
+    }
+
+    /// Nothing more is wanted of it.
+    pub fn finish(&mut self) {
+        if let Self::Relay(relay) = self {
+            relay.finish();
+        }
+    }
+
+    /// What came after it and may be passed on; complete once `next` gave None.
+    pub fn trailers(&self) -> Vec<Field> {
+        match self {
+            Self::Relay(relay) => relay.trailers(),
+            Self::Stored(_) => Vec::new(),
         }
     }
 }
@@ -135,6 +180,11 @@ impl Relay {
 
     pub fn is_over(&self) -> bool {
         self.decoder.is_done()
+    }
+
+    /// What came after the body and may be passed on; complete once `next` gave None.
+    pub fn trailers(&self) -> Vec<Field> {
+        passed_on(self.decoder.trailers())
     }
 
     /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.
@@ -242,5 +292,6 @@ pub fn relayed(response: Response, make: impl FnOnce(Response) -> Relay, is_head
         _ if is_head || status == 304 => length,
         _ => None,
     };
-    Answer { status, fields, length, body: if has_body { Body::Relay(Box::new(relay)) } else { Body::None } }
+    let body = if has_body { Body::Relay(Box::new(relay)) } else { Body::None };
+    Answer { status, fields, length, body, is_ours: false }
 }

@@ -6,17 +6,59 @@ use crate::document::{Expect, Limits};
 use crate::edge::body::{BodyError, Pump, PumpError};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::framing::Framing;
+use crate::edge::h2;
 use crate::edge::head::{HeadScan, parse_answer};
-use crate::edge::message::{AnswerHead, RequestHead, value_of};
+use crate::edge::message::{AnswerHead, RequestHead, phrase, value_of};
 use crate::edge::wire::Wire;
+use ::h2::server::SendResponse;
 use bytes::{Buf, Bytes};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// Informational answers before the real one; more is a loop.
 const INTERIM_MAX: usize = 16;
+
+/// How long a client may take to accept one.
+const INTERIM_WRITE: Duration = Duration::from_secs(5);
+
+/// Where informational answers go.
+pub enum Interim {
+    /// The client does not understand them (HTTP/1.0), or nobody waits.
+    Nowhere,
+    H1(Rc<Wire>),
+    H2(Rc<RefCell<SendResponse<Bytes>>>),
+}
+
+impl Interim {
+    /// Passes one on. That the client does not take it changes nothing: its real answer is still to come.
+    async fn pass_on(&self, head: &AnswerHead) {
+        match self {
+            Self::Nowhere => {}
+            Self::H1(wire) => {
+                let mut bytes = Vec::with_capacity(256);
+                let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
+                put(&[
+                    b"HTTP/1.1 ",
+                    head.status.to_string().as_bytes(),
+                    b" ",
+                    phrase(head.status).as_bytes(),
+                ]);
+                put(&[b"\r\n"]);
+                head.fields.iter().for_each(|field| put(&[&field.name, b": ", &field.value, b"\r\n"]));
+                put(&[b"\r\n"]);
+                let _ = timeout(INTERIM_WRITE, wire.write_all(&mut [IoSlice::new(&bytes)])).await;
+            }
+            Self::H2(respond) => {
+                let Some(response) = h2::interim_head(head) else { return };
+                let _ = respond.borrow_mut().send_informational(response);
+            }
+        }
+    }
+}
 
 /// What an attempt needs to know of its request.
 pub struct Order<'a> {
@@ -25,6 +67,7 @@ pub struct Order<'a> {
     pub bytes: &'a [u8],
     pub limits: &'a Limits,
     pub expected: Option<&'a Expect>,
+    pub interim: &'a Interim,
 }
 
 /// An upstream's answer, its body not read yet.
@@ -137,7 +180,8 @@ async fn real_head(order: &Order<'_>, wire: &Wire) -> Result<AnswerHead, Failure
         match head.status {
             101 if order.head.upgrade.is_some() && head.upgrade.is_some() => return Ok(head),
             101 => break,
-            100..=199 => {}
+            100 => {}
+            102..=199 => order.interim.pass_on(&head).await,
             _ => return Ok(head),
         }
     }
@@ -228,24 +272,29 @@ fn fits_field(head: &AnswerHead, name: &str, value: &str) -> bool {
 }
 
 /// The request's head for an upstream, with what a proxy adds (RFC 9110 §7.6.3).
-pub fn head_bytes(head: &RequestHead, client: &str, scheme: &str) -> Bytes {
+pub fn head_bytes(head: &RequestHead, client: &str, scheme: &str, loop_id: &str) -> Bytes {
     let mut bytes = Vec::with_capacity(512);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
     put(&[&head.method, b" ", &head.target, b" HTTP/1.1\r\nhost: ", &head.authority, b"\r\n"]);
-    let mut forwarded: Vec<&[u8]> = Vec::new();
+    let (mut forwarded, mut loops): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     for field in &head.fields {
         if field.is("x-forwarded-for") {
             forwarded.push(field.value.chunk());
+        } else if field.is("cdn-loop") {
+            loops.push(field.value.chunk());
         } else if !field.is("x-forwarded-proto") {
             put(&[&field.name, b": ", &field.value, b"\r\n"]);
         }
     }
     forwarded.push(client.as_bytes());
+    loops.push(loop_id.as_bytes());
     put(&[
         b"x-forwarded-for: ",
         &forwarded.join(&b", "[..]),
         b"\r\nx-forwarded-proto: ",
         scheme.as_bytes(),
+        b"\r\ncdn-loop: ",
+        &loops.join(&b", "[..]),
         b"\r\n",
     ]);
     let version: &[u8] = match head.version {

@@ -1,6 +1,8 @@
 //! The body of a client's request on its way to an upstream, kept for another attempt while it is small.
 
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
+use crate::edge::message::Field;
+use crate::edge::trailer::{last_chunk, passed_on};
 use crate::edge::wire::Wire;
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
@@ -37,6 +39,25 @@ impl Source {
                 Some(Err(_)) => Err(BodyError::Gone),
                 None => Ok(None),
             },
+        }
+    }
+}
+
+impl Source {
+    /// What came after the body and may be passed on; asked once `next` gave None.
+    async fn trailers(&mut self) -> Vec<Field> {
+        match self {
+            Self::H1(body) => passed_on(body.decoder.borrow().trailers()),
+            Self::H2(stream) => {
+                let Ok(Some(trailers)) = stream.trailers().await else { return Vec::new() };
+                let mut lines = Vec::new();
+                for (name, value) in &trailers {
+                    [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]
+                        .iter()
+                        .for_each(|part| lines.extend_from_slice(part));
+                }
+                passed_on(&lines)
+            }
         }
     }
 }
@@ -98,6 +119,8 @@ pub struct Pump {
     left: u64,
     has_ended: bool,
     is_done: bool,
+    /// Of a chunked body that has ended.
+    trailers: Option<Vec<Field>>,
 }
 
 impl Pump {
@@ -115,6 +138,7 @@ impl Pump {
             left,
             has_ended: false,
             is_done: false,
+            trailers: None,
         }
     }
 
@@ -148,7 +172,7 @@ impl Pump {
             }
             match self.piece().await.map_err(PumpError::Client)? {
                 Some(piece) => self.frame(&piece),
-                None => self.frame_end(),
+                None => self.frame_end().await,
             }
         }
     }
@@ -207,9 +231,12 @@ impl Pump {
         self.pending.extend_from_slice(b"\r\n");
     }
 
-    fn frame_end(&mut self) {
+    async fn frame_end(&mut self) {
         if self.framing == Framing::Chunked {
-            self.pending.extend_from_slice(b"0\r\n\r\n");
+            if self.trailers.is_none() {
+                self.trailers = Some(self.source.trailers().await);
+            }
+            self.pending.extend_from_slice(&last_chunk(self.trailers.as_deref().unwrap_or_default()));
         }
         self.is_done = true;
     }

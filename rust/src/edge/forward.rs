@@ -5,11 +5,12 @@
 use crate::choose::{Reached, Stance, is_clearly_better, line_up, may_repeat};
 use crate::count::{Outcome, Reason};
 use crate::edge::answer::{Answer, Body, Relay, Report, relayed};
-use crate::edge::attempt::{Ended, Order, Response, attempt, head_bytes, judge, lost, rewind};
+use crate::edge::attempt::{Ended, Interim, Order, Response, attempt, head_bytes, judge, lost, rewind};
 use crate::edge::body::{BodyError, Pump, Source};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::message::{Field, RequestHead, value_of};
+use crate::edge::stored;
 use crate::edge::worker::{Edge, Site};
 use bytes::{Bytes, BytesMut};
 use std::net::IpAddr;
@@ -29,12 +30,19 @@ const SILENCE_MS: u64 = 1_000;
 /// tell is no fault.
 const QUIET_EVENTS: Duration = Duration::from_secs(300);
 
+/// How the name of every engine of ours begins in CDN-Loop, and how many of them one request may have passed.
+const LOOP_KIND: &[u8] = b"polycdn-";
+const LOOP_KIND_MAX: usize = 8;
+
 pub struct Incoming {
     pub head: RequestHead,
     pub source: Option<Source>,
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
+    pub interim: Interim,
+    /// A client waits for it; else the cache asks for itself, and its end is no request's end.
+    pub is_counted: bool,
 }
 
 /// One upstream that was asked in vain.
@@ -56,6 +64,7 @@ struct Walk<'a> {
     edge: &'a Rc<Edge>,
     site: &'a Rc<Site>,
     region: u16,
+    is_counted: bool,
     tried: Vec<Tried>,
     fallback: Option<Fallback>,
 }
@@ -88,23 +97,49 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The answer to a request; an error if the client's own body did not come.
+/// The answer to a request, by the service's cache if it has one; an error if the client's own body did not come.
+pub async fn respond(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
+    match edge.site(&incoming.head.authority) {
+        Some(site) if site.prepared.shelf.is_some() => Box::pin(stored::respond(edge, &site, incoming)).await,
+        _ => Box::pin(forward(edge, incoming)).await,
+    }
+}
+
+/// The upstreams' answer to a request; an error if the client's own body did not come.
 pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
     let Some(site) = edge.site(&incoming.head.authority) else {
         return Ok(Answer::own(421, "no service of this name here"));
     };
-    let Incoming { head, source, client, scheme } = incoming;
+    let Incoming { head, source, client, scheme, interim, is_counted } = incoming;
+    if is_loop(&head, edge.loop_id()) {
+        return Ok(Answer::own(508, "this request has been here before"));
+    }
     let limits = &site.service.settings.limits;
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let order = Order {
-        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme),
+        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme, edge.loop_id()),
         expected: site.prepared.expected.get(&*head.target),
         head: &head,
         limits,
+        interim: &interim,
     };
     let pump = source.map(|source| Pump::new(source, head.framing, limits.replay_bytes_max, idle));
     let region = site.service.region_of(client);
-    Walk { edge, site: &site, region, tried: Vec::new(), fallback: None }.run(&order, pump).await
+    Walk { edge, site: &site, region, is_counted, tried: Vec::new(), fallback: None }.run(&order, pump).await
+}
+
+/// Whether a request has passed through this engine already, or through too many of its kind (RFC 8586).
+fn is_loop(head: &RequestHead, own: &str) -> bool {
+    let lines = head.fields.iter().filter(|field| field.is("cdn-loop"));
+    let ids = lines.flat_map(|field| field.value.split(|byte| *byte == b','));
+    let ids = ids.filter_map(|member| member.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii);
+    let (mut is_own, mut of_kind) = (false, 0);
+    for id in ids {
+        is_own |= id.eq_ignore_ascii_case(own.as_bytes());
+        of_kind +=
+            usize::from(id.get(..LOOP_KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(LOOP_KIND)));
+    }
+    is_own || of_kind >= LOOP_KIND_MAX
 }
 
 impl Walk<'_> {
@@ -228,7 +263,7 @@ impl Walk<'_> {
             verdict,
             began_ms: self.edge.now_ms(),
             is_attempt_counted: verdict != Reason::Ok,
-            is_request_counted: false,
+            is_request_counted: !self.is_counted,
         }
     }
 
@@ -268,7 +303,9 @@ impl Walk<'_> {
             answer.fields.push(status);
             return answer;
         }
-        self.edge.counts.served(Some(&self.site.service), self.region, Outcome::Failed);
+        if self.is_counted {
+            self.edge.counts.served(Some(&self.site.service), self.region, Outcome::Failed);
+        }
         let mut answer = Answer::own(self.own_status(), "no provider of this service answered well");
         answer.fields.push(status);
         answer
@@ -349,7 +386,7 @@ fn answered(
         destination.health.borrow_mut().succeeded(report.began_ms);
         let protocol = response.head.upgrade.unwrap_or_default();
         let body = Body::Tunnel(Box::new(response.wire), protocol);
-        return Answer { status: 101, fields: response.head.fields, length: None, body };
+        return Answer { status: 101, fields: response.head.fields, length: None, body, is_ours: false };
     }
     let is_events = value_of(&response.head.fields, "content-type")
         .is_some_and(|kind| kind.starts_with(b"text/event-stream"));

@@ -39,7 +39,7 @@ pub enum Step {
 /// | `Size` | a size line: `Chunk(n)`, or `Trailer` for 0 |
 /// | `Chunk(n)` | n bytes passed on: `ChunkEnd` |
 /// | `ChunkEnd` | CRLF: `Size` |
-/// | `Trailer(n)` | an empty line: `Done`; n bytes of trailers were read and dropped |
+/// | `Trailer(n)` | an empty line: `Done`; n bytes of trailers were read (`trailers`) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Length(u64),
@@ -54,6 +54,7 @@ enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoder {
     state: State,
+    trailers: BytesMut,
 }
 
 impl Decoder {
@@ -64,7 +65,12 @@ impl Decoder {
             Framing::Chunked => State::Size,
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self { state, trailers: BytesMut::new() }
+    }
+
+    /// The lines of the trailer section, each with its end, as they came; complete once the body is done.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     pub fn is_done(&self) -> bool {
@@ -102,7 +108,7 @@ impl Decoder {
     }
 
     /// The state after one line of the framing; None if the line is not whole yet.
-    fn line(&self, unread: &mut BytesMut) -> Result<Option<State>, Broken> {
+    fn line(&mut self, unread: &mut BytesMut) -> Result<Option<State>, Broken> {
         let Some(line) = split_line(unread, CHUNK_LINE_MAX.max(self.trailer_room()))? else {
             return Ok(None);
         };
@@ -111,6 +117,8 @@ impl Decoder {
             State::ChunkEnd => Err(Broken("no line end after a chunk")),
             State::Trailer(_) if line.is_empty() => Ok(Some(State::Done)),
             State::Trailer(seen) if seen + line.len() <= TRAILER_BYTES_MAX => {
+                self.trailers.extend_from_slice(&line);
+                self.trailers.extend_from_slice(b"\r\n");
                 Ok(Some(State::Trailer(seen + line.len())))
             }
             State::Trailer(_) => Err(Broken("trailers too long")),

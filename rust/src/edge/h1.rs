@@ -1,19 +1,25 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
-use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::answer::{Answer, Body, Flow};
+use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
-use crate::edge::forward::{Incoming, forward};
+use crate::edge::forward::{Incoming, respond};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
 use crate::edge::message::{Field, RequestHead, phrase, value_of};
+use crate::edge::stored::hit::{Hit, hit};
+use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io::{IoSlice, Result};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -37,6 +43,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// What comes next on a connection.
 enum Next {
     Head(Bytes),
+    /// Answered from memory; the answer's head lies in `scratch`.
+    Hit(Hit),
     Http2,
     Refused(Refused),
     Over,
@@ -56,11 +64,13 @@ struct Connection {
     wire: Rc<Wire>,
     client: IpAddr,
     scheme: &'static str,
+    scratch: RefCell<Vec<u8>>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme };
+    let scratch = RefCell::default();
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -68,13 +78,18 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
         match next {
             Next::Over => return,
             Next::Http2 => {
-                let Connection { edge, wire, client, scheme } = connection;
+                let Connection { edge, wire, client, scheme, .. } = connection;
                 let Ok(wire) = Rc::try_unwrap(wire) else { return };
                 return h2::serve_begun(edge, wire, client, scheme).await;
             }
             Next::Refused(refused) => return connection.refuse(refused).await,
+            Next::Hit(hit) => {
+                if !connection.send_hit(hit).await {
+                    return;
+                }
+            }
             Next::Head(head) => {
-                if !connection.request(&head).await {
+                if !Box::pin(connection.request(&head)).await {
                     return;
                 }
             }
@@ -88,6 +103,9 @@ impl Connection {
         let (patience, bytes_max) = self.edge.client_limits();
         if !self.has_more(if is_first { patience } else { KEEP_ALIVE }).await {
             return Next::Over;
+        }
+        if let Some(next) = self.head_at_once(&mut HeadScan::default(), bytes_max, is_first) {
+            return next;
         }
         match timeout(patience, self.head(bytes_max, is_first)).await {
             Ok(next) => next,
@@ -112,25 +130,53 @@ impl Connection {
     async fn head(&self, bytes_max: usize, is_first: bool) -> Next {
         let mut scan = HeadScan::default();
         loop {
-            let found = self.wire.with_unread(|unread| {
-                skip_empty_lines(unread);
-                if is_first && unread.starts_with(HTTP2_PREFACE) {
-                    return Some(Next::Http2);
-                }
-                match scan.end(unread) {
-                    Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
-                    Ok(Some(end)) if end <= bytes_max => Some(Next::Head(unread.split_to(end).freeze())),
-                    Ok(None) if unread.len() <= bytes_max => None,
-                    Ok(_) => Some(Next::Refused(TOO_LARGE)),
-                }
-            });
-            if let Some(next) = found {
+            if let Some(next) = self.head_at_once(&mut scan, bytes_max, is_first) {
                 return next;
             }
             if !matches!(self.wire.fill().await, Ok(1..)) {
                 return Next::Over;
             }
         }
+    }
+
+    /// What the bytes that are here make; None: more are needed.
+    fn head_at_once(&self, scan: &mut HeadScan, bytes_max: usize, is_first: bool) -> Option<Next> {
+        self.wire.with_unread(|unread| {
+            skip_empty_lines(unread);
+            if is_first && unread.starts_with(HTTP2_PREFACE) {
+                return Some(Next::Http2);
+            }
+            match scan.end(unread) {
+                Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
+                Ok(Some(end)) if end <= bytes_max => Some(self.hit_or_head(unread, end)),
+                Ok(None) if unread.len() <= bytes_max => None,
+                Ok(_) => Some(Next::Refused(TOO_LARGE)),
+            }
+        })
+    }
+
+    fn hit_or_head(&self, unread: &mut BytesMut, end: usize) -> Next {
+        let found = unread
+            .get(..end)
+            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.scratch.borrow_mut()));
+        match found {
+            Some(found) => {
+                unread.advance(end);
+                Next::Hit(found)
+            }
+            None => Next::Head(unread.split_to(end).freeze()),
+        }
+    }
+
+    /// Writes an answer from memory; whether another request may follow.
+    async fn send_hit(&self, hit: Hit) -> bool {
+        let head = std::mem::take(&mut *self.scratch.borrow_mut());
+        let is_sent = self.write(&[&head, &hit.body], hit.idle).await.is_ok();
+        *self.scratch.borrow_mut() = head;
+        if is_sent && !hit.is_persistent {
+            self.wire.close_gently().await;
+        }
+        is_sent && hit.is_persistent
     }
 
     /// Answers one request; whether another may follow.
@@ -162,10 +208,15 @@ impl Connection {
         let has_body = head.framing != Framing::None;
         let body = || H1Body::new(Rc::clone(&self.wire), Rc::clone(&decoder), Rc::clone(&owes_continue));
         let source = has_body.then(|| Source::H1(body()));
-        let incoming = Incoming { head, source, client: self.client, scheme: self.scheme };
+        let interim = match shape.version {
+            0 => Interim::Nowhere,
+            _ => Interim::H1(Rc::clone(&self.wire)),
+        };
+        let (client, scheme) = (self.client, self.scheme);
+        let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
         let forwarded = tokio::select! {
             biased;
-            forwarded = forward(&self.edge, incoming) => forwarded,
+            forwarded = respond(&self.edge, incoming) => forwarded,
             () = self.left(), if !has_body => return false,
         };
         let answer = match forwarded {
@@ -240,7 +291,8 @@ impl Connection {
             Body::None => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(bytes) => self.write(&[&head, &bytes], shape.idle).await.is_ok(),
-            Body::Relay(relay) => self.relay(*relay, &head, framing, shape.idle).await,
+            Body::Relay(relay) => self.relay(Flow::Relay(relay), &head, framing, shape.idle).await,
+            Body::Stored(body) => self.relay(Flow::Stored(body), &head, framing, shape.idle).await,
             Body::Tunnel(upstream, _) => {
                 if self.write(&[&head], shape.idle).await.is_ok() {
                     self.tunnel(&upstream).await;
@@ -255,7 +307,7 @@ impl Connection {
     }
 
     /// Passes a body on as it comes. A body that breaks off ends the connection, so that it cannot look whole.
-    async fn relay(&self, mut relay: Relay, head: &[u8], framing: Framing, idle: Duration) -> bool {
+    async fn relay(&self, mut relay: Flow, head: &[u8], framing: Framing, idle: Duration) -> bool {
         let mut head = head;
         loop {
             // The head waits for a piece that is here already, and for no other.
@@ -272,7 +324,9 @@ impl Connection {
             };
             let written = match &piece {
                 Ok(Some(piece)) => self.write_piece(head, piece, framing, idle).await,
-                Ok(None) if framing == Framing::Chunked => self.write(&[head, b"0\r\n\r\n"], idle).await,
+                Ok(None) if framing == Framing::Chunked => {
+                    self.write(&[head, &last_chunk(&relay.trailers())], idle).await
+                }
                 Ok(None) => self.write(&[head], idle).await,
                 Err(_) => {
                     if framing == Framing::UntilClose {
@@ -309,7 +363,12 @@ impl Connection {
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        timeout(idle, self.wire.write_all(&mut slices)).await?
+        let mut write = pin!(self.wire.write_all(&mut slices));
+        // Mostly the kernel takes all at once, and no timer is needed.
+        match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+            Poll::Ready(written) => written,
+            Poll::Pending => timeout(idle, write).await?,
+        }
     }
 
     /// Bytes both ways until either side ends or nothing moves.
@@ -347,9 +406,11 @@ async fn pass_on(from: &Wire, to: &Wire) {
 fn framing_of(answer: &Answer, shape: &Shape) -> (Framing, bool) {
     match (&answer.body, answer.length) {
         (Body::None | Body::Full(_) | Body::Tunnel(..), _) => (Framing::None, shape.is_persistent),
-        (Body::Relay(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
-        (Body::Relay(_), None) if shape.version >= 1 => (Framing::Chunked, shape.is_persistent),
-        (Body::Relay(_), None) => (Framing::UntilClose, false),
+        (Body::Relay(_) | Body::Stored(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
+        (Body::Relay(_) | Body::Stored(_), None) if shape.version >= 1 => {
+            (Framing::Chunked, shape.is_persistent)
+        }
+        (Body::Relay(_) | Body::Stored(_), None) => (Framing::UntilClose, false),
     }
 }
 

@@ -1,18 +1,19 @@
 //! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
 
-use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::answer::{Answer, Body, Flow};
+use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
-use crate::edge::forward::{Incoming, forward};
+use crate::edge::forward::{self, Incoming};
 use crate::edge::framing::Framing;
-use crate::edge::message::{Field, RequestHead, is_authority};
+use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::worker::Edge;
 use bytes::{Buf, Bytes, BytesMut};
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use std::cell::Cell;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{IoSlice, Result};
 use std::net::IpAddr;
@@ -141,30 +142,32 @@ async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) 
 async fn exchange(
     edge: &Rc<Edge>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    respond: SendResponse<Bytes>,
     client: IpAddr,
     scheme: &'static str,
 ) {
+    let respond = Rc::new(RefCell::new(respond));
     let (parts, body) = request.into_parts();
     let is_head = parts.method == http::Method::HEAD;
     let head = match request_head(&parts, body.is_end_stream()) {
         Ok(head) => head,
-        Err(why) => return send(edge, &mut respond, Answer::own(400, why), is_head).await,
+        Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
     };
     let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
-    let incoming = Incoming { head, source, client, scheme };
+    let interim = Interim::H2(Rc::clone(&respond));
+    let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
     let forwarded = tokio::select! {
         biased;
-        forwarded = forward(edge, incoming) => forwarded,
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        forwarded = forward::respond(edge, incoming) => forwarded,
+        _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
     };
     match forwarded {
-        Ok(answer) => send(edge, &mut respond, answer, is_head).await,
-        Err(BodyError::Gone) => respond.send_reset(Reason::CANCEL),
+        Ok(answer) => send(edge, &respond, answer, is_head).await,
+        Err(BodyError::Gone) => respond.borrow_mut().send_reset(Reason::CANCEL),
         Err(BodyError::Stalled) => {
-            send(edge, &mut respond, Answer::own(408, "the body took too long"), is_head).await
+            send(edge, &respond, Answer::own(408, "the body took too long"), is_head).await
         }
-        Err(BodyError::Broken(why)) => send(edge, &mut respond, Answer::own(400, why), is_head).await,
+        Err(BodyError::Broken(why)) => send(edge, &respond, Answer::own(400, why), is_head).await,
     }
 }
 
@@ -253,17 +256,18 @@ fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'sta
     }
 }
 
-async fn send(edge: &Edge, respond: &mut SendResponse<Bytes>, answer: Answer, is_head: bool) {
-    let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_));
+async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answer, is_head: bool) {
+    let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_) | Body::Stored(_));
     let Some(response) = response_head(&answer, edge.date()) else {
-        return respond.send_reset(Reason::INTERNAL_ERROR);
+        return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
     };
-    let Ok(mut stream) = respond.send_response(response, !has_body) else { return };
+    let Ok(mut stream) = respond.borrow_mut().send_response(response, !has_body) else { return };
     match answer.body {
         Body::Full(bytes) if has_body => {
             let _ = send_piece(&mut stream, bytes, true).await;
         }
-        Body::Relay(relay) if has_body => relay_body(&mut stream, *relay).await,
+        Body::Relay(relay) if has_body => relay_body(&mut stream, Flow::Relay(relay)).await,
+        Body::Stored(body) if has_body => relay_body(&mut stream, Flow::Stored(body)).await,
         _ => {}
     }
 }
@@ -271,11 +275,8 @@ async fn send(edge: &Edge, respond: &mut SendResponse<Bytes>, answer: Answer, is
 fn response_head(answer: &Answer, date: Bytes) -> Option<Response<()>> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(answer.status).ok()?;
+    *response.headers_mut() = header_map(&answer.fields)?;
     let fields = response.headers_mut();
-    for field in &answer.fields {
-        let name = HeaderName::from_bytes(&field.name).ok()?;
-        fields.append(name, HeaderValue::from_maybe_shared(field.value.clone()).ok()?);
-    }
     if let Some(length) = answer.length.filter(|_| answer.status != 204) {
         fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -285,8 +286,26 @@ fn response_head(answer: &Answer, date: Bytes) -> Option<Response<()>> {
     Some(response)
 }
 
+/// An informational answer as HTTP/2 has it.
+pub fn interim_head(head: &AnswerHead) -> Option<Response<()>> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).ok()?;
+    *response.headers_mut() = header_map(&head.fields)?;
+    Some(response)
+}
+
+/// None if a field is none in HTTP/2.
+fn header_map(fields: &[Field]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(&field.name).ok()?;
+        map.append(name, HeaderValue::from_maybe_shared(field.value.clone()).ok()?);
+    }
+    Some(map)
+}
+
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Relay) {
+async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
     loop {
         let piece = tokio::select! {
             biased;
@@ -300,7 +319,11 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Relay) {
                 }
             }
             Ok(None) => {
-                let _ = stream.send_data(Bytes::new(), true);
+                let trailers = header_map(&relay.trailers()).filter(|trailers| !trailers.is_empty());
+                let _ = match trailers {
+                    Some(trailers) => stream.send_trailers(trailers),
+                    None => stream.send_data(Bytes::new(), true),
+                };
                 return;
             }
             Err(_) => {

@@ -68,11 +68,67 @@ pub fn skip_empty_lines(unread: &mut BytesMut) {
     }
 }
 
+/// Room for the fields of one head.
+pub type Slots<'h> = [MaybeUninit<httparse::Header<'h>>; FIELDS_MAX];
+
+pub const fn slots<'h>() -> Slots<'h> {
+    [const { MaybeUninit::uninit() }; FIELDS_MAX]
+}
+
+/// A request's head as it lies in the buffer; nothing is copied.
+pub struct Seen<'h, 's> {
+    pub method: &'h [u8],
+    /// As it was written: a path, `*` or a URL.
+    pub target: &'h str,
+    pub fields: &'s [httparse::Header<'h>],
+    pub framing: Framing,
+    pub version: u8,
+    pub is_persistent: bool,
+    pub expects_continue: bool,
+    authority: &'h [u8],
+    path: Option<&'h str>,
+    marks: Marks<'h>,
+}
+
+impl<'h> Seen<'h, '_> {
+    /// Authority and path of a request that asks for nothing but an answer: no body, nothing of the connection but
+    /// whether it goes on.
+    pub fn plain(&self) -> Option<(&'h [u8], &'h str)> {
+        let is_close =
+            |name: &&[u8]| name.eq_ignore_ascii_case(b"close") || name.eq_ignore_ascii_case(b"keep-alive");
+        let has_nothing_else = self.marks.upgrade.is_none() && self.marks.nominated.iter().all(is_close);
+        let is_plain = self.framing == Framing::None && !self.expects_continue && has_nothing_else;
+        self.path.filter(|path| is_plain && path.starts_with('/')).map(|path| (self.authority, path))
+    }
+
+    /// The same on its own, sharing the memory of `head`.
+    fn owned(&self, head: &Bytes) -> RequestHead {
+        let target = self.path.map(|path| head.slice_ref(path.as_bytes()));
+        let version = self.version;
+        RequestHead {
+            method: head.slice_ref(self.method),
+            target: target.unwrap_or_else(|| without_path(self.target)),
+            authority: head.slice_ref(self.authority),
+            fields: end_to_end(head, self.fields, &self.marks, &["host", "expect"]),
+            framing: self.framing,
+            version,
+            is_persistent: self.is_persistent,
+            expects_continue: self.expects_continue,
+            upgrade: if version == 1 { self.marks.upgrade(head) } else { None },
+        }
+    }
+}
+
 /// The request of a whole head.
 pub fn parse_request(head: &Bytes) -> Result<RequestHead, Refused> {
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut slots = slots();
+    Ok(look(head, &mut slots)?.owned(head))
+}
+
+/// What a whole head says.
+pub fn look<'h, 's>(head: &'h [u8], slots: &'s mut Slots<'h>) -> Result<Seen<'h, 's>, Refused> {
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(head, &mut slots) {
+    match parsed.parse_with_uninit_headers(head, slots) {
         Ok(httparse::Status::Complete(bytes)) if bytes == head.len() => {}
         Ok(_) => return Err(bad("the head does not end where it should")),
         Err(httparse::Error::TooManyHeaders) => return Err(Refused { status: 431, why: "too many fields" }),
@@ -80,22 +136,30 @@ pub fn parse_request(head: &Bytes) -> Result<RequestHead, Refused> {
         Err(_) => return Err(bad("malformed head")),
     }
     let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
-    let minor = parsed.version.unwrap_or(0);
-    let marks = Marks::read(parsed.headers).map_err(|broken| bad(broken.0))?;
-    let (authority, target) = route(head, method, target, parsed.headers)?;
-    let framing = request_framing(&marks, minor)?;
-    let expects_continue = expectation(parsed.headers, minor)?;
-    Ok(RequestHead {
-        method: head.slice_ref(method.as_bytes()),
+    let version = parsed.version.unwrap_or(0);
+    let fields: &'s [httparse::Header<'h>] = parsed.headers;
+    let marks = Marks::read(fields).map_err(|broken| bad(broken.0))?;
+    let (authority, path) = route(method, target, fields)?;
+    Ok(Seen {
+        method: method.as_bytes(),
         target,
+        fields,
+        framing: request_framing(&marks, version)?,
+        version,
+        is_persistent: marks.is_persistent(version),
+        expects_continue: expectation(fields, version)?,
         authority,
-        fields: end_to_end(head, parsed.headers, &marks, &["host", "expect"]),
-        framing,
-        version: minor,
-        is_persistent: marks.is_persistent(minor),
-        expects_continue,
-        upgrade: if minor == 1 { marks.upgrade(head) } else { None },
+        path,
+        marks,
     })
+}
+
+/// The path of a URL that begins with its query, or has none.
+fn without_path(url: &str) -> Bytes {
+    match url.find('?') {
+        Some(at) => Bytes::from(format!("/{}", &url[at..])),
+        None => Bytes::from_static(b"/"),
+    }
 }
 
 /// The answer of a whole head, to a request of that method.
@@ -225,13 +289,12 @@ fn request_framing(marks: &Marks, minor: u8) -> Result<Framing, Refused> {
     }
 }
 
-/// Authority and target (RFC 9112 §3.2): an absolute target's own authority wins over Host.
-fn route(
-    head: &Bytes,
+/// Authority and path (RFC 9112 §3.2): an absolute target's own authority wins over Host. None for a URL without a path.
+fn route<'h>(
     method: &str,
-    target: &str,
-    fields: &[httparse::Header],
-) -> Result<(Bytes, Bytes), Refused> {
+    target: &'h str,
+    fields: &[httparse::Header<'h>],
+) -> Result<(&'h [u8], Option<&'h str>), Refused> {
     let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.value.trim_ascii(),
@@ -248,12 +311,12 @@ fn route(
         return Err(bad("the target has bytes that must be encoded"));
     }
     if target.starts_with('/') || target == "*" && method == "OPTIONS" {
-        return Ok((head.slice_ref(host), head.slice_ref(target.as_bytes())));
+        return Ok((host, Some(target)));
     }
-    absolute(head, target).ok_or(bad("the target is neither a path nor an http URL"))
+    absolute(target).ok_or(bad("the target is neither a path nor an http URL"))
 }
 
-fn absolute(head: &Bytes, target: &str) -> Option<(Bytes, Bytes)> {
+fn absolute(target: &str) -> Option<(&[u8], Option<&str>)> {
     let (scheme, rest) = target.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
@@ -262,12 +325,7 @@ fn absolute(head: &Bytes, target: &str) -> Option<(Bytes, Bytes)> {
     if !is_authority(authority.as_bytes()) {
         return None;
     }
-    let path = match path.as_bytes().first() {
-        Some(b'/') => head.slice_ref(path.as_bytes()),
-        Some(_) => Bytes::from(format!("/{path}")),
-        None => Bytes::from_static(b"/"),
-    };
-    Some((head.slice_ref(authority.as_bytes()), path))
+    Some((authority.as_bytes(), Some(path).filter(|path| path.starts_with('/'))))
 }
 
 fn expectation(fields: &[httparse::Header], minor: u8) -> Result<bool, Refused> {

@@ -10,7 +10,7 @@
 //! - An answer that breaks off is a connection that is cut (a reset stream in HTTP/2), never a short body.
 //! - When nobody answered well: the last upstream's 5xx (or unexpected status); else 503 (nobody could be reached), 504
 //!   (nobody answered in time) or 502, with a Proxy-Status that names every attempt.
-//! - Informational answers (1xx but 100 and 101) and trailers are not passed on.
+//! - Informational answers (1xx but 100 and 101) are passed on as they come, and trailers that may come late.
 //!
 //! | file | holds |
 //! |---|---|
@@ -18,8 +18,9 @@
 //! | `h1`, `h2` | a client's connection; both make a `RequestHead` and get an `Answer` |
 //! | `forward` | a request's way through the upstreams |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
+//! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
-//! | `head`, `framing`, `message` | HTTP/1 as it is written: pure |
+//! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
 //! | `wire`, `tls` | bytes and keys |
 
 pub mod answer;
@@ -33,7 +34,9 @@ pub mod h2;
 pub mod head;
 pub mod message;
 pub mod role;
+pub mod stored;
 pub mod tls;
+pub mod trailer;
 pub mod wire;
 pub mod worker;
 

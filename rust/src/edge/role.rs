@@ -1,31 +1,151 @@
 //! What the edge makes of a service's settings when they are applied: everything that needs a file or can be refused.
 
-use crate::document::{Expect, ProviderKind};
+use crate::cache::semantics::rules::{Heuristic, Query, Rules};
+use crate::cache::store::disk::DiskCounts;
+use crate::cache::store::{Limits, Store};
+use crate::clock;
+use crate::count::WorkerCounts;
+use crate::document::{CacheRules, Expect, ProviderKind, QueryRule};
+use crate::edge::stored::entry::Entry;
+use crate::edge::stored::tally::{self, Tally};
+use crate::edge::stored::{Shelf, purge};
 use crate::edge::tls::{UpstreamTls, read_key_pair};
 use crate::edge::worker;
 use crate::error::{EngineError, Refusal};
-use crate::runtime::{Role, Worker};
+use crate::metrics::{Kind, MetricsText};
+use crate::purge::{PurgeOrder, Purged};
+use crate::runtime::{EngineConfig, Role, Worker};
 use crate::table::{Served, Service, Snapshot, parse_addresses};
 use rustc_hash::FxHashMap;
 use rustls::sign::CertifiedKey;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The edge, as `runtime` knows it.
-pub struct EdgeRole;
+pub struct EdgeRole {
+    memory_bytes: u64,
+    /// Made when the first service wants it: an edge that keeps nothing needs no memory for it.
+    store: OnceLock<Arc<Store<Entry>>>,
+    tallies: Mutex<Vec<Arc<Tally>>>,
+}
+
+impl EdgeRole {
+    /// The cache's store, if any service ever wanted it.
+    pub fn store(&self) -> Option<&Arc<Store<Entry>>> {
+        self.store.get()
+    }
+
+    /// A place to count for one more worker.
+    pub fn new_tally(&self) -> Arc<Tally> {
+        let tally = Arc::<Tally>::default();
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
+        tally
+    }
+
+    fn shelf(&self, service: &Service) -> Option<Arc<Shelf>> {
+        let rules = rules_of(service.settings.cache.as_ref()?);
+        let store = self.store.get_or_init(|| Store::new(Limits::new(self.memory_bytes)));
+        Some(Arc::new(Shelf { rules, store: Arc::clone(store), service: service.name.clone() }))
+    }
+}
+
+fn tell_disk(counts: &DiskCounts, text: &mut MetricsText) {
+    text.family("polycdn_cache_disk_off", Kind::Gauge, "Whether the disk tier is bypassed since it failed.")
+        .sample(&[], u8::from(counts.is_off));
+    text.family("polycdn_cache_disk_records", Kind::Gauge, "What lies on the disk.")
+        .sample(&[("kind", "head")], counts.heads)
+        .sample(&[("kind", "block")], counts.blocks);
+    let mut counter = |name, help: &str, value: u64| {
+        text.family(name, Kind::Counter, help).sample(&[], value);
+    };
+    counter("polycdn_cache_disk_hits_total", "Records read and found right.", counts.hits);
+    counter("polycdn_cache_disk_damaged_total", "Records found damaged or overwritten.", counts.damaged);
+    counter("polycdn_cache_disk_errors_total", "Reads and writes that failed.", counts.errors);
+    counter("polycdn_cache_disk_written_bytes_total", "Bytes written.", counts.written_bytes);
+    counter(
+        "polycdn_cache_disk_skipped_total",
+        "Records not written, the disk being too slow.",
+        counts.skipped,
+    );
+}
+
+fn rules_of(told: &CacheRules) -> Rules {
+    let default = Rules::default();
+    Rules {
+        query: match told.query {
+            QueryRule::Keep => Query::Keep,
+            QueryRule::Sort => Query::Sort,
+            QueryRule::Ignore => Query::Ignore,
+            QueryRule::Allow => Query::Only(told.query_names.clone()),
+        },
+        heuristic: told.heuristic.then_some(Heuristic { percent: 10, max_s: 86_400 }),
+        lifetime_by_status: told.negative_ttls.clone(),
+        body_bytes_max: told.object_bytes_max,
+        stale_while_revalidate_s: told.stale_while_revalidate_s,
+        stale_if_error_s: told.stale_if_error_s,
+        stale_on_disconnect_s: told.stale_on_disconnect_s,
+        ..default
+    }
+}
 
 impl Role for EdgeRole {
     const WORD: &'static str = "edge";
     type Prepared = Prepared;
     type Table = Snapshot<Prepared>;
 
+    fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let memory_bytes = config.memory_bytes;
+        let role = Self { memory_bytes, store: OnceLock::new(), tallies: Mutex::default() };
+        if let Some(disk) = &config.disk {
+            let store = role.store.get_or_init(|| Store::new(Limits::new(memory_bytes)));
+            let attached = std::fs::create_dir_all(&disk.folder)
+                .and_then(|()| store.attach_disk(&disk.folder, disk.bytes));
+            attached.map_err(|error| EngineError::system(disk.folder.display(), error))?;
+        }
+        Ok(role)
+    }
+
     fn prepare(&self, service: &Arc<Service>) -> Result<Prepared, Refusal> {
-        Prepared::new(service)
+        Ok(Prepared { shelf: self.shelf(service), ..Prepared::new(service)? })
+    }
+
+    fn is_outdated(&self, prepared: &Prepared) -> bool {
+        prepared.stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
     }
 
     fn table(&self, served: &[Served<Prepared>]) -> Snapshot<Prepared> {
         Snapshot::new(served)
+    }
+
+    fn tell(&self, _counts: &[Arc<WorkerCounts>], text: &mut MetricsText) {
+        tally::tell(&self.tallies.lock().unwrap_or_else(PoisonError::into_inner), text);
+        let Some(store) = self.store() else { return };
+        let counts = store.counts();
+        let mut gauge = |name, help: &str, value: u64| {
+            text.family(name, Kind::Gauge, help).sample(&[], value);
+        };
+        gauge("polycdn_cache_memory_bytes", "Memory that the cache takes.", counts.used_bytes);
+        gauge("polycdn_cache_memory_budget_bytes", "Memory that it may take.", counts.budget_bytes);
+        gauge("polycdn_cache_objects", "Objects in memory.", counts.objects);
+        let mut counter = |name, help: &str, value: u64| {
+            text.family(name, Kind::Counter, help).sample(&[], value);
+        };
+        counter("polycdn_cache_collapsed_total", "Requests that waited for another's fetch.", counts.joined);
+        counter("polycdn_cache_evictions_total", "Objects and blocks that made room.", counts.evictions);
+        counter("polycdn_cache_evicted_bytes_total", "Their bytes.", counts.evicted_bytes);
+        counter("polycdn_cache_refused_total", "Answers for which there was no room.", counts.refused);
+        counter("polycdn_cache_purges_total", "Orders to purge.", counts.purges);
+        counter("polycdn_cache_purged_total", "Objects found to be purged.", counts.purged);
+        if let Some(disk) = store.disk() {
+            tell_disk(&disk.counts(), text);
+        }
+    }
+
+    fn purge(&self, served: &[Served<Prepared>], order: &PurgeOrder) -> Result<Purged, Refusal> {
+        purge::carry_out(served, order)
     }
 
     fn work(worker: Worker<Self>) -> impl Future<Output = Result<(), EngineError>> {
@@ -51,16 +171,40 @@ pub struct Prepared {
     pub certificates: Vec<Arc<CertifiedKey>>,
     /// What a good answer for a path looks like.
     pub expected: FxHashMap<Box<[u8]>, Expect>,
+    /// None: nothing is kept of this service.
+    pub shelf: Option<Arc<Shelf>>,
+    /// Of the files of the certificates, as they were when they were read.
+    stamps: Vec<(PathBuf, Stamp)>,
+}
+
+/// What tells a file from the one that lay there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    changed_ms: u64,
+    inode: u64,
+    bytes: u64,
+}
+
+impl Stamp {
+    /// All zero for a file that cannot be looked at.
+    fn of(path: &Path) -> Self {
+        let Ok(found) = std::fs::metadata(path) else { return Self { changed_ms: 0, inode: 0, bytes: 0 } };
+        let changed_ms = found.modified().map_or(0, clock::file_ms);
+        Self { changed_ms, inode: found.ino(), bytes: found.len() }
+    }
 }
 
 impl Prepared {
     /// Refuses settings whose files cannot be read, and a share for ourselves without an origin to go to.
     pub fn new(service: &Service) -> Result<Self, Refusal> {
         let settings = &service.settings;
+        // Looked at before reading: a change in between is then read once more, not missed.
+        let files = settings.certificates.iter().flat_map(|pair| [&pair.cert_file, &pair.key_file]);
+        let stamps = files.map(|path| (PathBuf::from(path), Stamp::of(Path::new(path)))).collect();
         let certificates = settings.certificates.iter().map(read_key_pair).collect::<Result<_, _>>()?;
         let objects = settings.objects.iter();
         let expected = objects.map(|object| (object.path.as_bytes().into(), object.expect.clone())).collect();
-        Ok(Self { targets: targets(service)?, certificates, expected })
+        Ok(Self { targets: targets(service)?, certificates, expected, shelf: None, stamps })
     }
 }
 

@@ -1,12 +1,15 @@
 //! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
 //! the table, which is swapped whole.
 
+use crate::cache::store::Front;
 use crate::choose::{Allowance, Budget};
 use crate::clock;
 use crate::count::WorkerCounts;
 use crate::document::Limits;
 use crate::edge::destination::Destination;
 use crate::edge::role::{EdgeRole, Prepared};
+use crate::edge::stored::entry::Entry;
+use crate::edge::stored::tally::Tally;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
@@ -35,7 +38,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LATE_MAX: usize = 4_096;
 
 /// How often idle connections to upstreams are looked through.
-const TIDY: Duration = Duration::from_secs(5);
+const TIDY: Duration = Duration::from_secs(1);
+
+/// How long the end may wait for a disk.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// How often the store looks through a part of its index for what was purged.
+const UPKEEP: Duration = Duration::from_millis(100);
 
 /// One service in one worker.
 pub struct Site {
@@ -58,7 +67,12 @@ struct View {
 pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
+    pub tally: Arc<Tally>,
+    /// The hottest objects, with a buffer for the keys that ask for them.
+    front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
     index: usize,
+    /// The engine's name in CDN-Loop (RFC 8586); no other engine's, and the same in all its workers.
+    loop_id: Box<str>,
     view: RefCell<View>,
     began: (Instant, u64),
     /// The Date field of a second, and that second.
@@ -75,7 +89,10 @@ impl Edge {
         let edge = Self {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
+            tally: worker.engine.role.new_tally(),
+            front: RefCell::default(),
             index: worker.index,
+            loop_id: loop_id(&worker.engine).into(),
             view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
             began: (clock::moment(), clock::now_ms()),
             date: RefCell::default(),
@@ -86,6 +103,10 @@ impl Edge {
         };
         edge.see_anew();
         edge
+    }
+
+    pub fn loop_id(&self) -> &str {
+        &self.loop_id
     }
 
     /// Milliseconds UTC by the monotonic clock since the worker began: no memory shared with other workers.
@@ -182,16 +203,59 @@ impl Edge {
         }
     }
 
+    /// What `ask` finds in this worker's own view of the store; None while there is no store.
+    pub fn with_front<T>(&self, ask: impl FnOnce(&mut Front<Entry>, &mut Vec<u8>) -> T) -> Option<T> {
+        let mut front = self.front.borrow_mut();
+        let (front, key) = &mut *front;
+        if front.is_none() {
+            let workers = u64::try_from(self.engine.config.workers).unwrap_or(1);
+            *front = self.engine.role.store().map(|store| Front::new(store, workers));
+        }
+        Some(ask(front.as_mut()?, key))
+    }
+
+    /// The store's upkeep, by one worker for all.
+    async fn keep_up(self: Rc<Self>) {
+        if self.index != 0 {
+            return;
+        }
+        loop {
+            sleep(UPKEEP).await;
+            if let Some(store) = self.engine.role.store() {
+                store.tick(self.now_ms());
+            }
+        }
+    }
+
+    /// Lets the disk tier finish what it has begun.
+    async fn flush(&self) {
+        let store = self.engine.role.store().filter(|_| self.index == 0);
+        if let Some(disk) = store.and_then(|store| store.disk()) {
+            let _ = timeout(FLUSH, disk.flush()).await;
+        }
+    }
+
     async fn tidy(self: Rc<Self>) {
         loop {
             sleep(TIDY).await;
             self.look();
+            self.with_front(|front, _| front.tick());
             let now_ms = self.now_ms();
             for site in self.view.borrow().sites.values() {
                 site.destinations.iter().for_each(|destination| destination.forget_old(now_ms));
             }
         }
     }
+}
+
+/// From what no two engines share at one time: process, start and addresses.
+fn loop_id(engine: &Engine<EdgeRole>) -> String {
+    let (config, process) = (&engine.config, std::process::id());
+    let own =
+        format!("{process} {} {:?} {:?} {:?}", engine.began_ms, config.engine, config.http, config.https);
+    let hash = ring::digest::digest(&ring::digest::SHA256, own.as_bytes());
+    let hex: String = hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("polycdn-{hex}")
 }
 
 fn is_same(old: &Service, new: &Service) -> bool {
@@ -248,6 +312,7 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&edge), listener, acceptor)));
     }
     let tidying = tokio::task::spawn_local(Rc::clone(&edge).tidy());
+    let upkeep = tokio::task::spawn_local(Rc::clone(&edge).keep_up());
     worker.draining().await;
     edge.begin_drain();
     for task in accepting {
@@ -255,6 +320,8 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
     }
     let _ = timeout(DRAIN, edge.all_closed()).await;
     tidying.abort();
+    upkeep.abort();
+    edge.flush().await;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ GROUPS: Final = (
     "polycdn.cli.probe_command",
     "polycdn.cli.up_commands",
     "polycdn.cli.operator_commands",
+    "polycdn.cli.purge_command",
     "polycdn.cli.simulate_commands",
     "polycdn.cli.journal_commands",
 )

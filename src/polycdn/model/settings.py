@@ -73,8 +73,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheRules:
+    """How an edge keeps answers, beyond what RFC 9111 says of a shared cache.
+
+    `heuristic` lets answers without freshness information be kept for a tenth of their age. `negative_ttls`
+    are (status, seconds) for errors that say nothing themselves. `query`: "keep" (part of the key as it is),
+    "sort" (by name), "ignore" or "allow" (only `query_names`, by name); the origin gets the same. Bodies of more
+    than `object_bytes_max` are passed on and not kept. The `stale_` seconds are how long a stale answer may
+    still serve where its sender did not say: while it is fetched anew, when the origin answers with an error,
+    when no provider answers at all.
+    """
+
+    heuristic: bool = False
+    negative_ttls: tuple[tuple[int, int], ...] = ()
+    query: str = "keep"
+    query_names: tuple[str, ...] = ()
+    object_bytes_max: int = 107_374_182_400
+    stale_while_revalidate_s: int = 0
+    stale_if_error_s: int = 0
+    stale_on_disconnect_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question."""
+    """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question.
+
+    The hostname "*" is every one that no service of the edge has. Without `cache` an edge keeps nothing.
+    """
 
     service: str
     hostnames: tuple[str, ...]
@@ -85,6 +110,7 @@ class Settings:
     certificates: tuple[Certificate, ...] = ()
     zone: Zone | None = None
     limits: Limits = Limits()
+    cache: CacheRules | None = None
     format: str = SETTINGS_FORMAT
 
 

@@ -1,0 +1,183 @@
+//! Bodies from the origin into the store, at the pace of whoever reads them.
+
+use crate::cache::semantics::conditional::{Validators, may_combine};
+use crate::cache::semantics::fields::Fields;
+use crate::cache::semantics::range::content_range;
+use crate::cache::store::{Depth, Object, Stop, Target, Writer, key_hash};
+use crate::count::Reason;
+use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::stored::asker::Asker;
+use crate::edge::stored::body::Relief;
+use crate::edge::stored::entry::{Entry, Lines};
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How far a fetch runs ahead of the client that is furthest.
+const AHEAD_BYTES: u64 = 8 << 20;
+
+/// How often it looks whether somebody moved whom it did not hear, and how often in vain before it gives up on a body
+/// that nobody reads and that can be fetched in parts again.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 20;
+
+/// A smaller piece is copied: it would keep a whole buffer alive.
+const COPIED_BYTES_MAX: usize = 4_096;
+
+/// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
+/// goes on when the client leaves.
+pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+    let relay = match body {
+        Body::Relay(relay) => relay,
+        Body::Full(whole) => {
+            if writer.push(whole).is_ok() {
+                let _ = writer.finish();
+            }
+            return;
+        }
+        Body::None | Body::Stored(_) | Body::Tunnel(..) => {
+            let _ = writer.finish();
+            return;
+        }
+    };
+    let mut filling = Filling { relay: *relay, writer, relief: Some(Rc::clone(relief)) };
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = filling.relay.next() => piece,
+            () = std::future::ready(()) => break,
+        };
+        filling = match filling.take(piece) {
+            Some(filling) => filling,
+            None => return,
+        };
+    }
+    tokio::task::spawn_local(filling.run());
+}
+
+/// A body on its way into the store.
+struct Filling {
+    relay: Relay,
+    writer: Writer<Entry>,
+    relief: Option<Rc<Relief>>,
+}
+
+impl Filling {
+    async fn run(mut self) {
+        loop {
+            if !self.may_go_on().await {
+                return;
+            }
+            let piece = self.relay.next().await;
+            self = match self.take(piece) {
+                Some(filling) => filling,
+                None => return,
+            };
+        }
+    }
+
+    /// Puts a piece into the store; None when there is nothing more to do.
+    fn take(mut self, piece: Result<Option<Bytes>, Reason>) -> Option<Self> {
+        let piece = match piece {
+            Ok(Some(piece)) if piece.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&piece),
+            Ok(Some(piece)) => piece,
+            Ok(None) => {
+                let _ = self.writer.finish();
+                return None;
+            }
+            // The writer goes away unfinished: nobody takes the body for whole.
+            Err(_) => return None,
+        };
+        let before = self.writer.range().0;
+        match self.writer.push(piece.clone()) {
+            Ok(()) if self.relay.is_over() => {
+                self.relay.finish();
+                let _ = self.writer.finish();
+                None
+            }
+            Ok(()) => Some(self),
+            Err(Stop::NoRoom) => {
+                let pushed = usize::try_from(self.writer.range().0 - before).unwrap_or(0);
+                let rest = piece.slice(pushed.min(piece.len())..);
+                if let Some(relief) = self.relief.take().filter(|relief| Rc::strong_count(relief) > 1) {
+                    relief.leave(self.relay, self.writer, rest);
+                }
+                None
+            }
+            Err(Stop::TooLong | Stop::TooShort) => None,
+        }
+    }
+
+    /// Waits until the fetch is not too far ahead; false if nobody wants a body that can be had in parts later. Another
+    /// body must be here whole or not at all, so it does not wait.
+    async fn may_go_on(&self) -> bool {
+        let object = self.writer.object();
+        let pace = &object.head.meta.pace;
+        let mut looks = 0;
+        while object.body.is_divisible() && self.writer.range().0 > pace.furthest() + AHEAD_BYTES {
+            looks = if self.writer.readers() == 0 { looks + 1 } else { 0 };
+            if looks > LOOKS_MAX {
+                return false;
+            }
+            tokio::select! {
+                () = pace.moved() => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+        true
+    }
+}
+
+/// Fetches the blocks that a writer has claimed, by a task of its own. If that fails the blocks are vacant again.
+pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>) {
+    let (asker, object) = (Rc::clone(asker), Arc::clone(object));
+    tokio::task::spawn_local(async move {
+        let (from, to) = writer.range();
+        if let Ok(relay) = ask(&asker, &object, from, to).await {
+            Filling { relay, writer, relief: None }.run().await;
+        }
+    });
+}
+
+/// An upstream's part of a body that is on its way.
+pub type Coming = Pin<Box<dyn Future<Output = Result<Relay, Reason>>>>;
+
+/// The same bytes for one client alone.
+pub fn beside(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, from: u64, to: Option<u64>) -> Coming {
+    let (asker, object) = (Rc::clone(asker), Arc::clone(object));
+    Box::pin(async move { ask(&asker, &object, from, to).await })
+}
+
+async fn ask(
+    asker: &Rc<Asker>,
+    object: &Arc<Object<Entry>>,
+    from: u64,
+    to: Option<u64>,
+) -> Result<Relay, Reason> {
+    let lines = Lines(&object.head.wire);
+    let validators = Validators::of(&lines);
+    let answer = asker.ask_range(from, to, &validators).await.answer;
+    if answer.is_ours || answer.status >= 500 {
+        return Err(Reason::Unreachable);
+    }
+    if !is_the_part(&answer, object, &validators, from) {
+        // Another body lies there now: what is stored of the old one is of no use.
+        asker.store().purge(Target::Key(key_hash(object.key().octets)), Depth::Hard);
+        return Err(Reason::Content);
+    }
+    match answer.body {
+        Body::Relay(relay) => Ok(*relay),
+        _ => Err(Reason::Content),
+    }
+}
+
+fn is_the_part(answer: &Answer, object: &Object<Entry>, validators: &Validators<'_>, from: u64) -> bool {
+    let fields = answer.fields.as_slice();
+    let range = fields.single("content-range").and_then(content_range);
+    let fits = range.is_some_and(|range| range.first == from && range.complete == object.body.length());
+    answer.status == 206 && fits && may_combine(validators, &object.head.meta.terms, &Validators::of(fields))
+}

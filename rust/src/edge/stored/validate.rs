@@ -1,0 +1,200 @@
+//! A stored answer that needs the origin's word before, or while, it is used.
+
+use crate::cache::semantics::conditional::Validators;
+use crate::cache::semantics::reason::Doubt;
+use crate::cache::semantics::reuse::{Failure, Reuse, after_error, reuse};
+use crate::cache::semantics::status::{CacheStatus, Outcome};
+use crate::cache::semantics::storable::Answer as Told;
+use crate::cache::semantics::update::{Merged, Updated, by_not_modified};
+use crate::cache::store::{Begin, Depth, FillGuard, Filled, Head, Object, Select, Target, key_hash};
+use crate::edge::answer::{Answer, Body};
+use crate::edge::attempt::Interim;
+use crate::edge::message::Field;
+use crate::edge::stored::asker::{Asked, Asker};
+use crate::edge::stored::entry::{Choice, Entry, Lines};
+use crate::edge::stored::keep::{tags_of, told, wire_of};
+use crate::edge::stored::{Question, terms_of};
+use bytes::Bytes;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Question<'_> {
+    /// The origin's word on an object, alone or together with whoever asks already.
+    pub(super) async fn validate(self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
+        let store = Arc::clone(&self.shelf.store);
+        let guard = match store.begin(store.key(&self.key), 0) {
+            Begin::Mine(guard) => Some(guard),
+            // A client that wants it anew wants no answer to a question that was asked before.
+            Begin::Theirs(_) if doubt.is_the_clients() => None,
+            Begin::Theirs(fill) => {
+                let ended = fill.wait().await;
+                if let Some(answer) = self.after_others(&object, ended) {
+                    return answer;
+                }
+                None
+            }
+        };
+        self.ask_about(guard, object, doubt).await
+    }
+
+    /// What another's fetch means for this request; None: nothing.
+    fn after_others(&self, object: &Arc<Object<Entry>>, ended: Filled<Entry>) -> Option<Answer> {
+        let now_ms = self.asker.edge().now_ms();
+        let collapsed = |outcome| CacheStatus { is_collapsed: true, ..CacheStatus::new(outcome) };
+        match ended {
+            Filled::Object(newer) => {
+                let fits = Choice(self.head.fields.as_slice()).matches(&newer.head.meta);
+                let terms = terms_of(&newer, now_ms);
+                match reuse(&terms, &self.request, now_ms) {
+                    Reuse::Fresh { age_s } if fits => {
+                        Some(self.serve(&newer, collapsed(Outcome::Hit), age_s))
+                    }
+                    _ => None,
+                }
+            }
+            Filled::Failed => {
+                let terms = terms_of(object, now_ms);
+                let rules = &self.shelf.rules;
+                let age_s = after_error(&terms, &self.request, Failure::Disconnected, rules, now_ms)?;
+                Some(self.serve(object, collapsed(Outcome::StaleOnError), age_s))
+            }
+            Filled::Alone => None,
+        }
+    }
+
+    async fn ask_about(
+        mut self,
+        guard: Option<FillGuard<Entry>>,
+        object: Arc<Object<Entry>>,
+        doubt: Doubt,
+    ) -> Answer {
+        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
+        let asked = self.asker.ask(conditions(&object), interim, true).await;
+        let now_ms = self.asker.edge().now_ms();
+        let answer = &asked.answer;
+        if answer.status == 304 {
+            return self.not_modified(guard, object, asked, doubt).await;
+        }
+        let failure = if answer.is_ours { Failure::Disconnected } else { Failure::Status(answer.status) };
+        let terms = terms_of(&object, now_ms);
+        match after_error(&terms, &self.request, failure, &self.shelf.rules, now_ms) {
+            Some(age_s) => {
+                // The guard goes away: those who wait see that it failed, and decide as this one did.
+                drop(guard);
+                let forwarded_status = (!answer.is_ours).then_some(answer.status);
+                let status = CacheStatus { forwarded_status, ..CacheStatus::new(Outcome::StaleOnError) };
+                self.serve(&object, status, age_s)
+            }
+            None => self.keep(guard, asked, Outcome::Validated(doubt)).await,
+        }
+    }
+
+    async fn not_modified(
+        &self,
+        guard: Option<FillGuard<Entry>>,
+        object: Arc<Object<Entry>>,
+        asked: Asked,
+        doubt: Doubt,
+    ) -> Answer {
+        let now_ms = self.asker.edge().now_ms();
+        let mut status = CacheStatus::new(Outcome::Validated(doubt));
+        status.forwarded_status = Some(304);
+        match freshen(&self.asker, &object, &asked) {
+            Freshened::Head(head) => {
+                let fresh = match guard {
+                    Some(guard) => guard.refresh(&object, *head),
+                    None => None,
+                };
+                status.is_stored = fresh.is_some();
+                let object = fresh.unwrap_or(object);
+                let age_s = terms_of(&object, now_ms).age_s(now_ms);
+                self.serve(&object, status, age_s)
+            }
+            Freshened::Forget => {
+                drop(guard);
+                self.shelf.store.purge(Target::Key(key_hash(object.key().octets)), Depth::Hard);
+                self.serve(&object, status, terms_of(&object, now_ms).age_s(now_ms))
+            }
+            Freshened::Different => {
+                let asked = self.asker.ask(Vec::new(), Interim::Nowhere, true).await;
+                self.keep(guard, asked, Outcome::Validated(doubt)).await
+            }
+        }
+    }
+
+    /// Brings an object up to date while its stale form serves; nothing happens if another does it already.
+    pub(super) fn revalidate_behind(&self, object: &Arc<Object<Entry>>) {
+        let store = &self.shelf.store;
+        let Begin::Mine(guard) = store.begin(store.key(&self.key), 0) else { return };
+        let (asker, object, head) = (Rc::clone(&self.asker), Arc::clone(object), self.head.clone());
+        tokio::task::spawn_local(async move {
+            let asked = asker.ask(conditions(&object), Interim::Nowhere, false).await;
+            let shelf = Arc::clone(asker.shelf());
+            if asked.answer.status == 304 {
+                if let Freshened::Head(head) = freshen(&asker, &object, &asked) {
+                    guard.refresh(&object, *head);
+                }
+                return;
+            }
+            if asked.answer.is_ours || asked.answer.status >= 500 {
+                return;
+            }
+            let fields = head.fields.as_slice();
+            let request = crate::cache::semantics::request::Request::read(b"GET", fields, false, false);
+            let (key, client) = (guard.key().octets.to_vec(), asker.client());
+            let interim = Interim::Nowhere;
+            let question = Question {
+                shelf: &shelf,
+                head: &head,
+                request,
+                key,
+                asker: Rc::clone(&asker),
+                client,
+                interim,
+            };
+            let mut answer = question.keep(Some(guard), asked, Outcome::Miss).await;
+            answer.body = Body::None;
+        });
+    }
+}
+
+/// The stored validators as conditions.
+fn conditions(object: &Object<Entry>) -> Vec<Field> {
+    let lines = Lines(&object.head.wire);
+    let Validators { etag, last_modified } = Validators::of(&lines);
+    let field = |name, value: &[u8]| Field::new(name, Bytes::copy_from_slice(value));
+    let etag = etag.map(|etag| field("if-none-match", etag));
+    etag.into_iter().chain(last_modified.map(|date| field("if-modified-since", date))).collect()
+}
+
+/// What a 304 makes of an object.
+enum Freshened {
+    Head(Box<Head<Entry>>),
+    /// It may not be stored any longer.
+    Forget,
+    /// It speaks of another body.
+    Different,
+}
+
+fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> Freshened {
+    let stored = Lines(&object.head.wire);
+    let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
+    let entry = &object.head.meta;
+    match by_not_modified(&stored, &entry.terms, &newer, &asker.shelf().rules) {
+        Updated::Fresh(terms) => {
+            let merged = Merged { stored: &stored, newer: newer.fields };
+            let as_one = Told {
+                status: terms.status,
+                fields: &merged,
+                length: None,
+                asked_ms: newer.asked_ms,
+                arrived_ms: newer.arrived_ms,
+            };
+            let (wire, tags) = (wire_of(asker.shelf(), &as_one, &terms), tags_of(asker.shelf(), &merged));
+            let (variant, pace) = (entry.variant.clone(), Arc::clone(&entry.pace));
+            Freshened::Head(Box::new(Head::new(Entry { terms, variant, pace }, &wire, &tags)))
+        }
+        Updated::Forget(_) => Freshened::Forget,
+        Updated::Different | Updated::Unrelated => Freshened::Different,
+    }
+}
