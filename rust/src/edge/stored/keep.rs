@@ -1,5 +1,6 @@
 //! A miss: the origin's answer, stored if the rules allow it, and passed on either way.
 
+use crate::cache::semantics::conditional::{Validators, is_held, preconditions};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::kept::Kept;
 use crate::cache::semantics::meta::StoredMeta;
@@ -83,7 +84,8 @@ impl Question<'_> {
             }
         };
         let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
-        let Some(Place { terms, shape, span }) = place else {
+        let Some(Place { terms, shape, span }) = place.filter(|place| self.is_answered_by(&answer, place))
+        else {
             guard.release(arrived_ms);
             return self.pass_on(answer, &status);
         };
@@ -108,6 +110,16 @@ impl Question<'_> {
                 answer_of(&object, serving)
             }
         }
+    }
+
+    /// Whether the client gets all that it wants of what this answer brings; only an origin that gave another part than
+    /// it was asked for can miss it. The client then gets that answer as it is.
+    fn is_answered_by(&self, answer: &Answer, place: &Place) -> bool {
+        let fields = answer.fields.as_slice();
+        let length = place.terms.part.map_or(place.shape.length, |part| part.complete);
+        let ranges_max = self.shelf.rules.ranges_max;
+        let served = preconditions(&self.request, &place.terms, &Validators::of(fields), length, ranges_max);
+        is_held(&place.terms, &served)
     }
 
     fn decide(&self, told: &Told<'_, [Field]>) -> Result<StoredMeta, Reason> {
