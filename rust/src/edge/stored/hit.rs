@@ -61,7 +61,7 @@ pub fn hit(edge: &Edge, head: &[u8], client: IpAddr, scheme: &str, out: &mut Vec
         Reuse::Fresh { age_s } if !object.is_purged_softly() => age_s,
         _ => return None,
     };
-    let whole = object.body.whole()?;
+    let whole = object.body.whole().filter(|_| terms.part.is_none())?;
     let lines = Lines(&object.head.wire);
     let validators = if request.range.is_some() || request.is_conditional() {
         Validators::of(&lines)

@@ -1,5 +1,6 @@
 //! A miss: the origin's answer, stored if the rules allow it, and passed on either way.
 
+use crate::cache::semantics::conditional::{Validators, is_held, preconditions};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::kept::Kept;
 use crate::cache::semantics::meta::StoredMeta;
@@ -18,6 +19,7 @@ use crate::edge::stored::body::Relief;
 use crate::edge::stored::entry::{Entry, put_line};
 use crate::edge::stored::serve::{Serving, answer_of, mark};
 use crate::edge::stored::{Question, Shelf, fill};
+use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,31 +30,28 @@ const PASS_MS: u64 = 60_000;
 /// The same after a failure, which may be over soon.
 const PASS_AFTER_FAILURE_MS: u64 = 1_000;
 
-/// Room for the pieces that a Cache-Status of a miss needs.
-const NO_CONDITIONS: Vec<Field> = Vec::new();
+/// The most that is kept of a part that does not lie on blocks.
+const PART_BYTES_MAX: u64 = 1 << 20;
 
 impl Question<'_> {
     /// Asks the origin for the whole, or for the blocks that a range needs.
     pub(super) async fn fetch(mut self, guard: Option<FillGuard<Entry>>, outcome: Outcome) -> Answer {
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let conditions = self.wanted_blocks().map_or(NO_CONDITIONS, |range| vec![Field::new("range", range)]);
-        let asked = self.asker.ask(conditions, interim, true).await;
+        let asked = self.asker.ask(self.wanted_blocks(), interim, true).await;
         self.keep(guard, asked, outcome).await
     }
 
-    /// Whole blocks around the one range that the client wants, if they are few against what there may be: a player that
-    /// seeks in a large object needs no more. The range's end must be told.
-    fn wanted_blocks(&self) -> Option<String> {
-        let text = self.request.range.filter(|_| !self.request.fields.has("if-range"))?;
-        let Wanted::One(span) = wanted(text, u64::MAX - 1, 1) else { return None };
-        let block_bytes = self.shelf.store.limits().block_bytes;
-        let is_open = text.trim_ascii_end().ends_with(b"-") || text.get(6) == Some(&b'-');
-        if is_open || span.first < block_bytes && span.last < block_bytes {
-            return None;
-        }
-        let first = span.first / block_bytes * block_bytes;
-        let last = (span.last / block_bytes + 1).saturating_mul(block_bytes) - 1;
-        Some(format!("bytes={first}-{last}"))
+    /// What to ask for where the client wants one range: whole blocks around it, so that seeking in a large object costs
+    /// no more than that. Nothing for a range in the first block: there the whole may well be no longer. The end of an
+    /// object whose length is not known can only be asked for as it is.
+    fn wanted_blocks(&self) -> Vec<Field> {
+        let Some(text) = self.request.range else { return Vec::new() };
+        let Some(range) = blocks_around(text, self.shelf.store.limits().block_bytes) else {
+            return Vec::new();
+        };
+        let condition = self.request.if_range.map(Bytes::copy_from_slice);
+        let condition = condition.map(|value| Field::new("if-range", value));
+        [Field::new("range", range)].into_iter().chain(condition).collect()
     }
 
     /// Stores the answer if that is allowed, and gives the client what it asked for.
@@ -84,15 +83,15 @@ impl Question<'_> {
                 return self.pass_on(answer, &status);
             }
         };
-        let part = terms.part.filter(|_| answer.status == 206);
-        let length = part.map_or(answer_length(&answer), |part| part.complete);
+        let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
+        let Some(Place { terms, shape, span }) = place.filter(|place| self.is_answered_by(&answer, place))
+        else {
+            guard.release(arrived_ms);
+            return self.pass_on(answer, &status);
+        };
         let asked_with = self.head.fields.as_slice();
         let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &terms, asked_with);
-        let shape = Shape { length, is_divisible: is_divisible(&answer, &terms, length) };
-        let span = part.map_or(Span::default(), |part| Span { from: part.first, to: Some(part.last + 1) });
-        if part.is_some() && !shape.is_divisible {
-            return self.pass_on(answer, &status);
-        }
+        let is_part = answer.status == 206;
         match guard.start(head, shape, span) {
             Err(_) => self.pass_on(answer, &status),
             Ok(writer) => {
@@ -101,16 +100,26 @@ impl Question<'_> {
                 let body = std::mem::replace(&mut answer.body, Body::None);
                 status.is_stored = true;
                 self.asker.edge().tally.add(outcome);
-                let (terms, age_s) = (terms.whole(), terms.age_s(arrived_ms));
-                let fields = Some(own_fields(std::mem::take(&mut answer.fields), part.is_some()));
+                let age_s = terms.age_s(arrived_ms);
+                let fields = Some(own_fields(std::mem::take(&mut answer.fields), is_part));
                 let (request, asker) = (&self.request, &self.asker);
-                let relief_of_client = part.is_none().then(|| Rc::clone(&relief));
+                let relief_of_client = (!is_part).then(|| Rc::clone(&relief));
                 let serving =
                     Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
                 fill::begin(body, writer, &relief).await;
                 answer_of(&object, serving)
             }
         }
+    }
+
+    /// Whether the client gets all that it wants of what this answer brings; only an origin that gave another part than
+    /// it was asked for can miss it. The client then gets that answer as it is.
+    fn is_answered_by(&self, answer: &Answer, place: &Place) -> bool {
+        let fields = answer.fields.as_slice();
+        let length = place.terms.part.map_or(place.shape.length, |part| part.complete);
+        let ranges_max = self.shelf.rules.ranges_max;
+        let served = preconditions(&self.request, &place.terms, &Validators::of(fields), length, ranges_max);
+        is_held(&place.terms, &served)
     }
 
     fn decide(&self, told: &Told<'_, [Field]>) -> Result<StoredMeta, Reason> {
@@ -131,6 +140,24 @@ impl Question<'_> {
         }
         answer
     }
+}
+
+/// A Range of whole blocks; None: the whole is to be asked for.
+fn blocks_around(text: &[u8], block_bytes: u64) -> Option<String> {
+    let text = text.trim_ascii();
+    if text.get(..6)?.eq_ignore_ascii_case(b"bytes=") && text.get(6) == Some(&b'-') {
+        return std::str::from_utf8(text).ok().filter(|text| !text.contains(',')).map(str::to_owned);
+    }
+    let Wanted::One(span) = wanted(text, u64::MAX - 1, 1) else { return None };
+    let first = span.first / block_bytes * block_bytes;
+    if text.ends_with(b"-") {
+        return (first > 0).then(|| format!("bytes={first}-"));
+    }
+    if span.last < block_bytes {
+        return None;
+    }
+    let last = (span.last / block_bytes + 1).saturating_mul(block_bytes) - 1;
+    Some(format!("bytes={first}-{last}"))
 }
 
 /// The answer as the rules read it.
@@ -158,6 +185,37 @@ fn answer_length(answer: &Answer) -> Option<u64> {
     }
 }
 
+/// Where an answer goes in the store, and as what.
+struct Place {
+    terms: StoredMeta,
+    shape: Shape,
+    span: Span,
+}
+
+impl Place {
+    /// A whole, blocks of a whole, or a small part by itself; None for a part that is none of these.
+    fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64) -> Option<Self> {
+        let Some(part) = terms.part else {
+            let length = answer_length(answer);
+            let is_divisible = is_divisible(answer, terms, length);
+            return Some(Self {
+                terms: *terms,
+                shape: Shape { length, is_divisible },
+                span: Span::default(),
+            });
+        };
+        let is_on_blocks = part.first % block_bytes == 0;
+        if is_on_blocks && is_divisible(answer, terms, part.complete) {
+            let shape = Shape { length: part.complete, is_divisible: true };
+            let span = Span { from: part.first, to: Some(part.last + 1) };
+            return Some(Self { terms: terms.whole(), shape, span });
+        }
+        let shape = Shape { length: Some(part.len()), is_divisible: false };
+        let is_small = part.len() <= PART_BYTES_MAX && answer_length(answer) == Some(part.len());
+        is_small.then_some(Self { terms: *terms, shape, span: Span::default() })
+    }
+}
+
 /// Whether blocks can be fetched later by themselves: the length is known and a strong validator holds them together.
 fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>) -> bool {
     let is_strong = |etag: &[u8]| etag.starts_with(b"\"");
@@ -177,7 +235,7 @@ fn head_of(shelf: &Shelf, told: &Told<'_, [Field]>, terms: &StoredMeta, asked_wi
     let mut variant = Vec::new();
     vary::write_variant(told.fields, asked_with, &mut variant);
     let (wire, tags) = (wire_of(shelf, told, terms), tags_of(shelf, told.fields));
-    let entry = Entry { terms: terms.whole(), variant: variant.into(), pace: Arc::default() };
+    let entry = Entry { terms: *terms, variant: variant.into(), pace: Arc::default() };
     Head::new(entry, &wire, &tags)
 }
 

@@ -30,7 +30,7 @@ use crate::cache::semantics::request::{Method, Request};
 use crate::cache::semantics::reuse::{Reuse, is_refused_on_miss, may_look_up, reuse};
 use crate::cache::semantics::rules::Rules;
 use crate::cache::semantics::status::{CacheStatus, Outcome};
-use crate::cache::store::{Depth, Filled, Lookup, Object, Store, Target, key_hash};
+use crate::cache::store::{Begin, Depth, Filled, Lookup, Object, Store, Target, key_hash};
 use crate::count::Outcome as Ended;
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
@@ -38,7 +38,7 @@ use crate::edge::body::BodyError;
 use crate::edge::forward::{Incoming, forward};
 use crate::edge::message::{Field, RequestHead};
 use crate::edge::worker::{Edge, Site};
-use asker::Asker;
+use asker::{Asked, Asker};
 use entry::{Choice, Entry};
 use serve::{Serving, answer_of, mark};
 use std::net::IpAddr;
@@ -170,12 +170,21 @@ impl Question<'_> {
     async fn use_stored(self, object: Arc<Object<Entry>>, is_collapsed: bool) -> Answer {
         let now_ms = self.asker.edge().now_ms();
         let terms = terms_of(&object, now_ms);
+        if !serve::has_all(&object, &terms, &self.request, self.shelf.rules.ranges_max) {
+            return match self.shelf.store.begin(self.shelf.store.key(&self.key), 0) {
+                Begin::Mine(guard) => self.fetch(Some(guard), Outcome::PartialMiss).await,
+                Begin::Theirs(_) => self.alone(Outcome::PartialMiss).await,
+            };
+        }
         let (outcome, age_s) = match reuse(&terms, &self.request, now_ms) {
             Reuse::Fresh { age_s } => (Outcome::Hit, age_s),
             Reuse::Stale { age_s } => (Outcome::HitStale, age_s),
             Reuse::StaleWhileRevalidate { age_s } => {
                 self.revalidate_behind(&object);
                 (Outcome::HitWhileRevalidate, age_s)
+            }
+            Reuse::MustValidate { doubt } if self.request.method == Method::Head => {
+                return self.head_through(object, doubt).await;
             }
             Reuse::MustValidate { doubt } => return self.validate(object, doubt).await,
             Reuse::GatewayTimeout { .. } => return self.gateway_timeout(),
@@ -207,25 +216,25 @@ impl Question<'_> {
     }
 
     /// The client's own request, conditions and all; its answer is for nobody else.
-    async fn alone(self, outcome: Outcome) -> Answer {
+    async fn alone(mut self, outcome: Outcome) -> Answer {
+        self.through(outcome).await.answer
+    }
+
+    async fn through(&mut self, outcome: Outcome) -> Asked {
         let edge = Rc::clone(self.asker.edge());
         edge.tally.add(outcome);
         let head = RequestHead { target: self.asker.target(), ..self.head.clone() };
         let head = RequestHead { fields: self.reaching(), ..head };
         let scheme = self.asker.scheme();
-        let incoming = Incoming {
-            head,
-            source: None,
-            client: self.client,
-            scheme,
-            interim: self.interim,
-            is_counted: true,
-        };
+        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
+        let incoming =
+            Incoming { head, source: None, client: self.client, scheme, interim, is_counted: true };
+        let asked_ms = edge.now_ms();
         let answer = Box::pin(forward(&edge, incoming)).await;
         let mut answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
         let forwarded_status = (!answer.is_ours).then_some(answer.status);
         mark(&mut answer, &CacheStatus { forwarded_status, ..CacheStatus::new(outcome) });
-        answer
+        Asked { answer, asked_ms, arrived_ms: edge.now_ms() }
     }
 
     /// The client's fields that may reach the origin.

@@ -1,6 +1,6 @@
 //! An answer made of what is stored: whole, a part, several parts, or only that it has not changed.
 
-use crate::cache::semantics::conditional::{Served, Validators, is_in_304, preconditions};
+use crate::cache::semantics::conditional::{Served, Validators, is_held, is_in_304, preconditions};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::meta::StoredMeta;
 use crate::cache::semantics::range::{Multipart, Span, Wanted, write_content_range};
@@ -37,13 +37,14 @@ pub struct Serving<'a> {
 pub fn answer_of(object: &Arc<Object<Entry>>, mut serving: Serving<'_>) -> Answer {
     let wire = &object.head.wire;
     let lines = Lines(wire);
-    let (terms, length) = (&serving.terms, object.body.length());
+    let terms = &serving.terms;
+    let length = length_of(object, terms);
     let validators = Validators::of(&lines);
     let ranges_max = serving.asker.shelf().rules.ranges_max;
     let served = preconditions(serving.request, terms, &validators, length, ranges_max);
     let mut fields = serving.fields.take().unwrap_or_else(|| fields_of(wire));
     let answer = match served {
-        Served::Full => whole(object, fields, length, &serving),
+        Served::Full => whole(object, fields, object.body.length(), &serving),
         Served::NotModified => {
             fields.retain(|field| is_in_304(&field.name));
             bodiless(304, fields)
@@ -60,7 +61,9 @@ pub fn answer_of(object: &Arc<Object<Entry>>, mut serving: Serving<'_>) -> Answe
             many(object, fields, &spans, length.unwrap_or(0), lines.value("content-type"), &serving)
         }
         Served::Ranges(Wanted::One(span)) => one(object, fields, span, length.unwrap_or(0), &serving),
-        Served::Ranges(Wanted::Whole | Wanted::NotSatisfiable) => whole(object, fields, length, &serving),
+        Served::Ranges(Wanted::Whole | Wanted::NotSatisfiable) => {
+            whole(object, fields, object.body.length(), &serving)
+        }
     };
     finished(answer, &serving)
 }
@@ -102,7 +105,7 @@ fn whole(
     length: Option<u64>,
     serving: &Serving<'_>,
 ) -> Answer {
-    let status = serving.terms.status;
+    let status = serving.terms.whole().status;
     let body = match object.body.whole() {
         Some(whole) => Body::Full(whole.clone()),
         None if length == Some(0) => Body::None,
@@ -126,12 +129,39 @@ fn one(
     let mut range = Vec::with_capacity(40);
     write_content_range(Some(span), length, &mut range);
     fields.push(Field::new("content-range", range));
-    let slice = object.body.whole().and_then(|whole| cut(whole, span));
+    let stored = stored_span(span, serving);
+    let slice = object.body.whole().and_then(|whole| cut(whole, stored));
     let body = match slice {
         Some(slice) => Body::Full(slice),
-        None => stream(object, vec![Part::Span(span.first, Some(span.last + 1))], serving),
+        None => stream(object, vec![Part::Span(stored.first, Some(stored.last + 1))], serving),
     };
     Answer { status: 206, fields, length: Some(span.len()), body, is_ours: false }
+}
+
+/// The length of what the object is, or is a part of.
+fn length_of(object: &Object<Entry>, terms: &StoredMeta) -> Option<u64> {
+    terms.part.map_or(object.body.length(), |part| part.complete)
+}
+
+/// Whether all that the request wants of the object is in it; only a part that is kept by itself can lack something.
+pub fn has_all(
+    object: &Object<Entry>,
+    terms: &StoredMeta,
+    serving: &Request<'_, [Field]>,
+    ranges_max: usize,
+) -> bool {
+    if terms.part.is_none() {
+        return true;
+    }
+    let lines = Lines(&object.head.wire);
+    let length = length_of(object, terms);
+    is_held(terms, &preconditions(serving, terms, &Validators::of(&lines), length, ranges_max))
+}
+
+/// Where these bytes of the whole lie in what is stored.
+fn stored_span(span: Span, serving: &Serving<'_>) -> Span {
+    let first = serving.terms.part.map_or(0, |part| part.first);
+    Span { first: span.first.saturating_sub(first), last: span.last.saturating_sub(first) }
 }
 
 fn cut(whole: &Bytes, span: Span) -> Option<Bytes> {
@@ -154,7 +184,8 @@ fn many(
         let mut head = Vec::with_capacity(128);
         frame.write_part_head(*span, place == 0, &mut head);
         parts.push(Part::Text(Bytes::from(head)));
-        parts.push(Part::Span(span.first, Some(span.last + 1)));
+        let stored = stored_span(*span, serving);
+        parts.push(Part::Span(stored.first, Some(stored.last + 1)));
     }
     let mut tail = Vec::new();
     frame.write_tail(&mut tail);

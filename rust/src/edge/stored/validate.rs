@@ -1,11 +1,12 @@
 //! A stored answer that needs the origin's word before, or while, it is used.
 
 use crate::cache::semantics::conditional::Validators;
+use crate::cache::semantics::meta::StoredMeta;
 use crate::cache::semantics::reason::Doubt;
 use crate::cache::semantics::reuse::{Failure, Reuse, after_error, reuse};
 use crate::cache::semantics::status::{CacheStatus, Outcome};
 use crate::cache::semantics::storable::Answer as Told;
-use crate::cache::semantics::update::{Merged, Updated, by_not_modified};
+use crate::cache::semantics::update::{Merged, Updated, by_head, by_not_modified};
 use crate::cache::store::{Begin, Depth, FillGuard, Filled, Head, Object, Select, Target, key_hash};
 use crate::edge::answer::{Answer, Body};
 use crate::edge::attempt::Interim;
@@ -35,6 +36,31 @@ impl Question<'_> {
             }
         };
         self.ask_about(guard, object, doubt).await
+    }
+
+    /// A HEAD that what is stored cannot answer: the origin's answer, which says something of what is stored too.
+    pub(super) async fn head_through(mut self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
+        let asked = self.through(Outcome::Validated(doubt)).await;
+        if asked.answer.is_ours {
+            return asked.answer;
+        }
+        let (store, rules) = (&self.shelf.store, &self.shelf.rules);
+        let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
+        let newer = Told { length: asked.answer.length, ..newer };
+        let stored = Lines(&object.head.wire);
+        let entry = &object.head.meta;
+        match by_head(&stored, &entry.terms, object.body.length(), &newer, rules) {
+            Updated::Fresh(terms) => {
+                if let Begin::Mine(guard) = store.begin(store.key(&self.key), 0) {
+                    guard.refresh(&object, merged_head(&self.asker, &object, &newer, terms));
+                }
+            }
+            Updated::Forget(_) | Updated::Different => {
+                store.purge(Target::Key(key_hash(&self.key)), Depth::Hard);
+            }
+            Updated::Unrelated => {}
+        }
+        asked.answer
     }
 
     /// What another's fetch means for this request; None: nothing.
@@ -181,20 +207,24 @@ fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> Freshened {
     let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
     let entry = &object.head.meta;
     match by_not_modified(&stored, &entry.terms, &newer, &asker.shelf().rules) {
-        Updated::Fresh(terms) => {
-            let merged = Merged { stored: &stored, newer: newer.fields };
-            let as_one = Told {
-                status: terms.status,
-                fields: &merged,
-                length: None,
-                asked_ms: newer.asked_ms,
-                arrived_ms: newer.arrived_ms,
-            };
-            let (wire, tags) = (wire_of(asker.shelf(), &as_one, &terms), tags_of(asker.shelf(), &merged));
-            let (variant, pace) = (entry.variant.clone(), Arc::clone(&entry.pace));
-            Freshened::Head(Box::new(Head::new(Entry { terms, variant, pace }, &wire, &tags)))
-        }
+        Updated::Fresh(terms) => Freshened::Head(Box::new(merged_head(asker, object, &newer, terms))),
         Updated::Forget(_) => Freshened::Forget,
         Updated::Different | Updated::Unrelated => Freshened::Different,
     }
+}
+
+/// The stored head with the newer fields in their place.
+fn merged_head(
+    asker: &Asker,
+    object: &Object<Entry>,
+    newer: &Told<'_, [Field]>,
+    terms: StoredMeta,
+) -> Head<Entry> {
+    let stored = Lines(&object.head.wire);
+    let merged = Merged { stored: &stored, newer: newer.fields };
+    let (asked_ms, arrived_ms) = (newer.asked_ms, newer.arrived_ms);
+    let as_one = Told { status: terms.status, fields: &merged, length: None, asked_ms, arrived_ms };
+    let (wire, tags) = (wire_of(asker.shelf(), &as_one, &terms), tags_of(asker.shelf(), &merged));
+    let (variant, pace) = (object.head.meta.variant.clone(), Arc::clone(&object.head.meta.pace));
+    Head::new(Entry { terms, variant, pace }, &wire, &tags)
 }
