@@ -7,7 +7,8 @@ socket (docs/engine-protocol.md). Units are in the names; `config` is JSON in UT
      "http": ["127.0.0.1:8080"], "https": ["127.0.0.1:8443"], "dns": ["127.0.0.1:5353"], "prefer_good": false}
 
 `engine` is one path component; `workers` 1 to 256; an edge needs `http` or `https`, a nameserver `dns`, and neither
-takes the other's; a left-out list is empty; unknown fields are refused. Port 0 binds a free port.
+takes the other's; a left-out list is empty; unknown fields are refused. Port 0 binds a free port. More fields:
+`memory_bytes`, `disk`, `admin`, `admin_token_file`, `must_load` (docs/engine-protocol.md).
 """
 
 def version() -> str:
