@@ -8,6 +8,7 @@ and a Unix socket (docs/engine-protocol.md). Units are in the names; `config` is
 
 `engine` is one path component; `workers` 1 to 256; an edge needs `http` or `https`, a nameserver `dns`, and
 neither takes the other's; a left-out list is empty; unknown fields are refused. Port 0 binds a free port.
+More fields: `memory_bytes`, `disk`, `admin`, `admin_token_file`, `must_load` (docs/engine-protocol.md).
 """
 
 def version() -> str:

@@ -1,6 +1,9 @@
 """The cache in front of the origin: what is kept, what is served of it, and what the origin gets to see."""
 
 import json
+import signal
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +14,12 @@ import pytest
 from alone import Alone, alone
 from engine_process import poll
 from providers import Exchange, Hangup, Provider, Reply, get, parse, read_to_end
+
+from polycdn.cli.main import main
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+
+from own_certs import OwnAuthority
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
@@ -314,3 +323,61 @@ def test_no_cache_passes_everything_on():
         for _ in range(2):
             assert parse(edge.raw(get())).value("cache-status") is None
         assert len(provider.requests) == 2
+
+
+def test_the_disk_tier_survives_a_restart(tmp_path):
+    origin = Origin(fields={"/": "cache-control: max-age=3600\r\n"}, bodies={"/": b"d" * 70_000})
+    words = ("--disk", f"{tmp_path / 'disk'}:64MB")
+    with Provider(origin.behave) as provider:
+        for turn in range(2):
+            with alone(provider.port, words=words) as edge:
+                reply = parse(edge.raw(get()))
+                assert reply.body == b"d" * 70_000
+                assert ("; hit" in str(reply.value("cache-status"))) == (turn == 1)
+                if turn == 0:
+                    poll(
+                        lambda: edge.metric('polycdn_cache_disk_records{kind="head"}') >= 1,
+                        "nothing is written",
+                    )
+                assert edge.stop() == 0
+        assert len(provider.requests) == 1
+
+
+def test_the_purge_command_tells_a_running_edge(rig, capsys):
+    path = keep(rig, "/by-command", "cache-control: max-age=60\r\ncache-tag: one, two\r\n")
+    url = f"http://www.example.test{path}"
+    place = ["--admin", f"127.0.0.1:{rig.edge.admin}", "--token-file", rig.edge.token_file]
+    rig.ask(path)
+    for order in ([url], ["--prefix", url[:-3]], ["--key", "two"], ["--key", "one", "--soft", "--json"]):
+        assert "; hit" in str(rig.ask(path).value("cache-status"))
+        with pytest.raises(SystemExit) as stop:
+            main(["purge", *order, *place])
+        assert stop.value.code == 0, capsys.readouterr()
+        assert "fwd=" in str(rig.ask(path).value("cache-status")), order
+    for wrong in ([], ["ftp://a/"], [url, "--service", "x"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["purge", *wrong, *place])
+        assert stop.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_certificate_that_changes_is_read_again(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    pairs = [OwnAuthority(tmp_path / name).leaf("www.example.test") for name in ("a", "b")]
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def place(pair: tuple[str, str]) -> None:
+        for source, goal in zip(pair, (cert, key), strict=True):
+            goal.write_bytes(Path(source).read_bytes())
+
+    place(pairs[0])
+    with Provider(Origin().behave) as provider, alone(provider.port, tls=(str(cert), str(key))) as edge:
+        address = ("127.0.0.1", edge.tls_port)
+        before = ssl.get_server_certificate(address, timeout=10)
+        place(pairs[1])
+        edge.process.send_signal(signal.SIGHUP)
+        poll(lambda: ssl.get_server_certificate(address, timeout=10) != before, "the old one stays")
+        cert.write_text("no certificate")
+        edge.process.send_signal(signal.SIGHUP)
+        poll(lambda: edge.metric("polycdn_config_last_reload_successful") == 0, "the fault is not told")
+        assert ssl.get_server_certificate(address, timeout=10) != before
