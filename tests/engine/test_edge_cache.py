@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import pytest
 from alone import Alone, alone
@@ -54,6 +55,7 @@ class Origin:
         status, part = self.status.get(path, "200 OK"), body
         if wanted and exchange.value("if-range") in (None, etag):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
+            first, last = (first, last) if first else (str(max(len(body) - int(last), 0)), "")
             end = min(int(last) + 1 if last else len(body), len(body))
             status, part = "206 Partial Content", body[int(first) : end]
             fields += f"content-range: bytes {first}-{end - 1}/{len(body)}\r\n"
@@ -381,3 +383,34 @@ def test_a_certificate_that_changes_is_read_again(tmp_path):
         edge.process.send_signal(signal.SIGHUP)
         poll(lambda: edge.metric("polycdn_config_last_reload_successful") == 0, "the fault is not told")
         assert ssl.get_server_certificate(address, timeout=10) != before
+
+
+def test_no_byte_is_wrong_when_the_cache_is_far_too_small():
+    sizes = [100, 50_000, BLOCK, 3_000_001, 9_000_000]
+    bodies = {f"/o{number}": LARGE[number : number + size] for number, size in enumerate(sizes)}
+    rules = 'cache-control: max-age=60\r\netag: "x"\r\naccept-ranges: bytes\r\n'
+    origin = Origin(fields=dict.fromkeys(bodies, rules), bodies=bodies)
+    wrong: list[tuple[str, str]] = []
+
+    def ask(edge: Alone, seed: int) -> None:
+        dice = Random(seed)
+        for _ in range(40):
+            path = dice.choice(sorted(bodies))
+            body = bodies[path]
+            first = dice.randrange(len(body))
+            last = min(first + dice.choice([0, 1_000, 2_000_000]), len(body) - 1)
+            fields = dice.choice(
+                ["", f"range: bytes={first}-{last}\r\n", f"range: bytes=-{len(body) - first}\r\n"]
+            )
+            reply = parse(edge.raw(get(path, f"{fields}connection: close\r\n")))
+            want = body if reply.status == 200 else body[first:] if "=-" in fields else body[first : last + 1]
+            if reply.body != want:
+                wrong.append((path, fields))
+
+    with Provider(origin.behave) as provider, alone(provider.port, words=("--memory", "8MB")) as edge:
+        threads = [threading.Thread(target=ask, args=(edge, seed)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong

@@ -58,7 +58,7 @@ pub struct StoredBody {
     /// The rest comes straight from an upstream.
     beside: Option<Relay>,
     coming: Option<Coming>,
-    /// Where a fetch of a block was tried last; a second time at one place is the end.
+    /// Where a fetch of a block was tried last; the second time at one place the rest comes straight from an upstream.
     asked_at: Option<u64>,
     is_over: bool,
 }
@@ -143,7 +143,10 @@ impl StoredBody {
                 Some(Next::Fetch(writer)) => {
                     let at = reader.at();
                     if self.asked_at.replace(at) == Some(at) {
-                        return Err(Reason::Truncated);
+                        // The fetch failed, or what it brought was pushed out before it was read.
+                        let to = self.reads_to.or(self.object.body.length());
+                        self.coming = Some(fill::beside(&self.asker, &self.object, at, to));
+                        continue;
                     }
                     fill::run(&self.asker, &self.object, writer);
                 }
