@@ -102,11 +102,18 @@ static inline int64_t progress_bp(void) {
     return most;
 }
 
+static int64_t hold_rounds(void) {
+    int64_t hold = table.hold << (rule.relapses < 32 ? rule.relapses : 32);
+    return hold < table.hold_max ? hold : table.hold_max;
+}
+
 static void judge(int64_t round) {
     int64_t progress = progress_bp();
     if (rule.is_out) {
         int last = (int)table.ways - 1;
-        if (round >= rule.hold_until && lowest(rule.up, 1) >= table.up_limit
+        if (lowest(rule.up, 1) <= 0) {
+            rule.hold_until = round + hold_rounds();
+        } else if (round >= rule.hold_until && lowest(rule.up, 1) >= table.up_limit
             && 4 * lowest(&rule.down[0][last], WAYS_MAX) < table.limit[last]) {
             rule.is_out = 0;
             rule.since = rule.clean_since = round;
@@ -116,8 +123,7 @@ static void judge(int64_t round) {
     } else if (progress >= 10000) {
         int is_relapse = rule.is_ever_out && (rule.probation || round - rule.since <= table.relapse_window);
         rule.relapses = is_relapse ? rule.relapses + 1 : 0;
-        int64_t hold = table.hold << (rule.relapses < 32 ? rule.relapses : 32);
-        rule.hold_until = round + (hold < table.hold_max ? hold : table.hold_max);
+        rule.hold_until = round + hold_rounds();
         rule.is_out = rule.is_ever_out = 1;
         rule.since = round;
         rule.probation = 0;

@@ -14,6 +14,7 @@ def rendered(found: dict) -> str:
         _false_alarms(found),
         _together(found),
         _liars(found),
+        _origin(found),
         _flapping(found),
         _todays(found),
         "## Aims missed\n\n" + ("\n".join(f"- {fault}" for fault in found["missed"]) or "None."),
@@ -64,6 +65,22 @@ def _liars(found: dict) -> str:
         )
     head = "| the liar | the others see failing | starts | rounds | wrong moves | left after |"
     return "## One liar of three vantages\n\n" + _table(head, rows)
+
+
+def _origin(found: dict) -> str:
+    rows = [
+        f"| {row['case']} | {row['share']:.0%} | {row['faults']} | {row['moved']} |"
+        for row in found["origin_faults"]
+    ]
+    head = "| an origin's fault | failing | faults of 120 rounds | that moved somebody |"
+    noise = [f"| {row['share']:.0%} | {row['mean']} | {row['p99']} |" for row in found["beside_noise"]]
+    more = "| one provider failing | mean rounds | p99 |"
+    return (
+        "## The origin's fault, three providers and three vantages\n\n"
+        + _table(head, rows)
+        + "\n\nOne provider's own fault, while the others and the origin fail 0.5 % of looks:\n\n"
+        + _table(more, noise)
+    )
 
 
 def _flapping(found: dict) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flap import ours, theirs
+from origin import beside_noise, origin_faults
 from others import EVERY_S, RULES, delay_of, looks_between_false_alarms
 from render import rendered
 from table import Program, compiled, lowered, program_of, rule_of
@@ -36,10 +37,11 @@ class Size:
     steps: int
     lie_rounds: int
     seeds: int
+    faults: int
 
 
-FULL = Size(200_000, 100_000_000, 10_000_000, 20)
-QUICK = Size(20_000, 10_000_000, 1_000_000, 3)
+FULL = Size(200_000, 100_000_000, 10_000_000, 20, 500)
+QUICK = Size(20_000, 10_000_000, 1_000_000, 3, 40)
 
 
 def bound(share: float, healthy: float, looks: int) -> float:
@@ -166,6 +168,11 @@ def missed(found: dict) -> list[str]:
         for row in found["liars"]
         if row["honest_see"] >= 0.3 and not row["starts_out"] and row["right_move_after"] < 0
     ]
+    faults += [
+        f"an origin's fault moved somebody: {row}"
+        for row in found["origin_faults"]
+        if row["moved"] * 100 > row["faults"]
+    ]
     if found["flapping"][0]["whole_max"] > 3:
         faults.append(f"2025-11-18: {found['flapping'][0]['whole_max']} moves, aim 3")
     return faults
@@ -205,6 +212,8 @@ def main() -> int:
             "false_alarms": false_alarms(Path(folder), binary, size, policy),
             "together": together(looking, size),
             "liars": liars(looking, size),
+            "origin_faults": origin_faults(size.faults),
+            "beside_noise": beside_noise(size.faults),
             "flapping": flapping(size),
             "todays": todays(size, policy),
         }

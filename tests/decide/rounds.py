@@ -8,7 +8,7 @@ from polycdn.decide.assess import Assessment, assess
 from polycdn.model.observation import Observation, Reason
 from polycdn.model.policy import Policy
 from polycdn.model.state import Standing, State
-from polycdn.model.topology import Endpoint, Provider, ProviderKind, Service, Vantage
+from polycdn.model.topology import Endpoint, Provider, ProviderKind, Region, Service, Vantage
 from polycdn.model.units import ANYWHERE, ORIGIN
 from polycdn.model.verdict import Status, Verdict
 
@@ -22,8 +22,6 @@ def service(
     *names: str, vantages: int = 3, origin: bool = True, regions: tuple[str, ...] = (), **fields
 ) -> Service:
     """A service with these providers; vantages v0, v1, ..."""
-    from polycdn.model.topology import Region
-
     return Service(
         "www",
         "www.test",
@@ -49,7 +47,7 @@ class Play:
     """A decider that hears one round after another, and remembers who moved when."""
 
     service: Service = field(default_factory=service)
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     seed: int = 0
     state: State = field(init=False)
     found: Assessment = field(init=False)
@@ -59,6 +57,7 @@ class Play:
     def __post_init__(self) -> None:
         self.state = State(self.service, self.policy)
         self.dice = random.Random(self.seed)
+        self.found = Assessment((), (), (), (), 0)
 
     @property
     def now_ms(self) -> int:
@@ -82,12 +81,12 @@ class Play:
         names = [provider.name for provider in self.service.providers]
         names += [ORIGIN] if self.service.origin else []
         for _ in range(rounds):
-            self.hear(*(
-                look(self.now_ms, name, vantage.name, self.dice.random() >= share(name, vantage.name, self.round))
-                for name in names
-                for vantage in self.service.vantages
-            ))  # fmt: skip
+            self.hear(*[self._look(name, v.name, share) for name in names for v in self.service.vantages])
         return self.found
+
+    def _look(self, provider: str, vantage: str, share: Share) -> Observation:
+        is_good = self.dice.random() >= share(provider, vantage, self.round)
+        return look(self.now_ms, provider, vantage, is_good)
 
     def verdict(self, provider: str = "a", region: str = ANYWHERE) -> Verdict:
         return next(v for v in self.found.verdicts if (v.provider, v.region) == (provider, region))

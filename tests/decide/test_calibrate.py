@@ -96,7 +96,7 @@ def test_a_lower_threshold_would_alarm_too_often():
 
 
 def test_the_mild_threshold_is_confirmed_by_floats_and_another_method():
-    """Mean rounds to pass the limit by first-step equations, all terms positive, as an independent reckoning."""
+    """Mean rounds to pass the limit by first-step equations, an independent reckoning."""
     limit = limits(50, 1, False, MONTH).down[0]
     above, one = crossing_rate(50, 0, 1, limit)
     assert mean_rounds(limit // 46, 50, 0.005) >= one / above

@@ -69,7 +69,7 @@ def test_it_says_whose_fault_a_loss_is_and_until_when_it_is_held_out():
     assert (
         "a is DOWN in eu since 2025-11-18 11:48:00 UTC; it is held out until 2025-11-18 11:58:00 UTC" in text
     )
-    assert "(10 min, doubled 1 times for its relapses)" in text
+    assert "(doubled 1 time for relapses)" in text
     assert "Evidence on a in eu: the fault is the provider's; all 5xx." in text
     assert "Next, at 2025-11-18 11:58:00 UTC: the hold-down of a in eu ends" in text
 

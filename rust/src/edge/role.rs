@@ -218,8 +218,11 @@ fn targets(service: &Service) -> Result<Box<[Target]>, Refusal> {
         } else {
             (&upstream.endpoint, upstream.addresses.clone())
         };
+        // As probes do: a provider known by name is reached by its own name. The endpoint's host may be the
+        // service's, which could lead back to us.
+        let by_name = (upstream.kind != ProviderKind::Edge).then(|| upstream.cname.clone()).flatten();
         Ok(Target {
-            host: endpoint.host.as_str().into(),
+            host: by_name.unwrap_or_else(|| endpoint.host.as_str().into()),
             port: endpoint.port,
             addresses,
             tls: UpstreamTls::new(endpoint)?,

@@ -1,7 +1,7 @@
 //! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
 //! the table, which is swapped whole.
 
-use crate::cache::store::Front;
+use crate::cache::store::{Front, resident_bytes};
 use crate::choose::{Allowance, Budget};
 use crate::clock;
 use crate::count::WorkerCounts;
@@ -223,6 +223,7 @@ impl Edge {
             sleep(UPKEEP).await;
             if let Some(store) = self.engine.role.store() {
                 store.tick(self.now_ms());
+                store.press(resident_bytes());
             }
         }
     }

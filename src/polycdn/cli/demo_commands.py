@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,9 +154,8 @@ def rehearsal_json(rehearsal: Rehearsal) -> dict[str, Any]:
 
 def figures_table(rehearsal: Rehearsal) -> Table:
     """What each client saw, a row a kind."""
-    table = Table(title=f"{rehearsal.title}: what users saw", title_justify="left")
-    for name in ("client", "kind", "attempts", "failed", "share", "worst", "longest outage"):
-        table.add_column(name, justify="left" if name in ("client", "kind") else "right")
+    heads = ("client", "kind", "attempts", "failed", "share", "worst", "longest outage")
+    table = _table(f"{rehearsal.title}: what users saw", heads, left=2)
     for row in rehearsal.clients:
         table.add_row(
             row.client,
@@ -172,9 +171,7 @@ def figures_table(rehearsal: Rehearsal) -> Table:
 
 def verdict_table(rehearsal: Rehearsal) -> Table:
     """Each client's total beside what the timeline and the simulation say, and what was decided."""
-    table = Table(title="in all", title_justify="left")
-    for name in ("client", "attempts", "failed", "share", "simulated"):
-        table.add_column(name, justify="left" if name == "client" else "right")
+    table = _table("in all", ("client", "attempts", "failed", "share", "simulated"))
     simulated = dict(rehearsal.simulated_bp)
     for total in rehearsal.totals:
         expected = f"{simulated[total.client] / 100:.2f} %" if total.client in simulated else "-"
@@ -188,22 +185,34 @@ def verdict_table(rehearsal: Rehearsal) -> Table:
     detect = "never" if rehearsal.detect_ms is None else f"{rehearsal.detect_ms / 1000:,.0f} s"
     left = "never" if rehearsal.evacuated_ms is None else f"{rehearsal.evacuated_ms / 1000:,.0f} s"
     table.caption = (
-        f"from the timeline alone, single loses {rehearsal.expected_single_bp / 100:.2f} %; "
+        f"From the timeline alone, single loses {rehearsal.expected_single_bp / 100:.2f} %; "
         f"detected after {detect}, left after {left}; "
         f"plan changes {rehearsal.plan_changes}, false moves {rehearsal.false_moves}"
     )
     return table
 
 
+def _table(title: str, heads: Sequence[str], left: int = 1) -> Table:
+    """A table of figures that fits 80 columns; the first `left` columns are text."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="left" if index < left else "right", no_wrap=True)
+    return table
+
+
 def simulated_table(incidents: list[dict[str, Any]]) -> Table:
     """User-minutes lost by client, a row an incident."""
     users = incidents[0]["users"]
-    table = Table(
-        title=f"all incidents, simulated with {users:,} users: user-minutes lost", title_justify="left"
-    )
     clients = [entry["client"] for entry in incidents[0]["clients"]]
-    for name in ("incident", *clients, "plan changes", "false moves"):
-        table.add_column(name, justify="left" if name == "incident" else "right")
+    title = f"all incidents, simulated with {users:,} users: user-minutes lost"
+    table = _table(title, ("incident", *clients, "moves", "false"))
     for one in incidents:
         lost = {entry["client"]: entry["user_minutes_lost"] for entry in one["clients"]}
         table.add_row(

@@ -6,9 +6,8 @@ waited for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from polycdn.decide.calibrate import Limits, limits
 from polycdn.decide.layout import KEPT_MAX, Layout, Seat, kept_of, liars_of
@@ -25,13 +24,13 @@ ALONE_MIN_MNAT: Final = 6_000
 """No vantage is alarmed alone by less; the lowest threshold there is lies above."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(NamedTuple):
     """What the vantages say together of one provider in one region.
 
     `progress_bp` is the evidence as a share of its limit, 10 000 = alarm, and goes on growing beyond.
     `way` is the sick alternative that leads. `hint_bp` is the same with nobody left out and nobody very
-    loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh.
+    loud. `kept` vantages' evidence is in every sum; 0 means that too few are fresh. `seen_ms` is the newest
+    look in it, 0 when nothing is amiss.
     """
 
     fresh: int
@@ -49,6 +48,7 @@ class Opinion:
     left_out: tuple[str, ...] = ()
     minority: tuple[str, ...] = ()
     blame: Blame = Blame.NOBODY
+    seen_ms: int = 0
 
     @property
     def has_quorum(self) -> bool:
@@ -95,7 +95,8 @@ def agree(layout: Layout, seat: Seat, streams: Sequence[Stream]) -> Opinion:
     slow = _sum_of_lowest([stream.slow_mnat for stream in streams], kept)
     if is_clear:
         return Opinion(fresh, kept, marks, up_mnat=up, slow_mnat=slow, latency_ms=latency_ms)
-    return _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+    opinion = _doubtful(layout, streams, kept, marks, up, slow, latency_ms)
+    return opinion._replace(seen_ms=max(stream.seen_ms for stream in streams))
 
 
 @lru_cache(maxsize=4_096)
@@ -147,7 +148,7 @@ def _doubtful(
         latency_ms,
         _left_out(streams, way, len(streams) - kept),
         () if progress[way] >= FULL_BP else _alarmed_alone(layout, streams),
-        _common_blame(streams),
+        _shared_blame(streams),
     )
 
 
@@ -159,7 +160,8 @@ def _hint_bp(by_way: Sequence[tuple[int, ...]], marks: Limits) -> int:
         total = 0
         for score in scores:
             total += score if score < HINT_MAX_MNAT else HINT_MAX_MNAT
-        hint_bp = max(hint_bp, total * FULL_BP // limit)
+        if total * FULL_BP > hint_bp * limit:
+            hint_bp = total * FULL_BP // limit
     return hint_bp
 
 
@@ -192,7 +194,7 @@ def _alarmed_alone(layout: Layout, streams: Sequence[Stream]) -> tuple[str, ...]
     return tuple(sorted(alone))
 
 
-def _common_blame(streams: Sequence[Stream]) -> Blame:
+def _shared_blame(streams: Sequence[Stream]) -> Blame:
     """DNS when every stream that counts and failed did so before any provider was asked."""
     blames = [stream.blame for stream in streams if stream.blame is not Blame.NOBODY]
     if not blames:

@@ -46,13 +46,19 @@ def assess(state: State, observations: tuple[Observation, ...], now_ms: int) -> 
 
     What does not change comes back as the very same object.
     """
+    return _assessed(state, observations, now_ms, may_rest=True)
+
+
+def _assessed(state: State, observations: tuple[Observation, ...], now_ms: int, may_rest: bool) -> Assessment:
+    """`may_rest`: when nothing is new, the past verdicts are taken as they are."""
     layout = layout_of(state)
     before = aligned_streams(layout, state.streams)
     standings = aligned_standings(layout, state.standings, now_ms)
     streams = fold(layout, before, standings, observations, now_ms)
     due_ms = _stale_ms(layout, streams)
     if (
-        streams is state.streams
+        may_rest
+        and streams is state.streams
         and standings is state.standings
         and _is_settled(layout, state, due_ms, now_ms)
     ):
@@ -71,8 +77,9 @@ def assess_quiet(state: State, rounds: int, now_ms: int) -> Assessment:
     service, interval_ms = state.service, layout.policy.probe_interval_ms
     assert service is not None
     at_ms = now_ms - (rounds - 1) * interval_ms
+    may_rest = True
     while True:
-        found = assess(state, good_looks(service, at_ms), at_ms)
+        found = _assessed(state, good_looks(service, at_ms), at_ms, may_rest)
         if at_ms >= now_ms:
             return found
         streams = found.streams
@@ -80,7 +87,7 @@ def assess_quiet(state: State, rounds: int, now_ms: int) -> Assessment:
         at_ms += interval_ms
         if left > 1 and is_calm(layout, service, streams, found.standings, found.verdicts, at_ms):
             streams = idled(layout, service, streams, left - 1, at_ms)
-            at_ms = now_ms
+            at_ms, may_rest = now_ms, False
         state = replace(
             state,
             streams=streams,

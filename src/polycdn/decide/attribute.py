@@ -17,8 +17,7 @@ pace, but in no fixed order, so a provider must not be left a moment before the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from polycdn.decide.agree import Opinion
 from polycdn.decide.layout import Seat
@@ -37,8 +36,7 @@ DOUBT_BP: Final = 2_500
 """First doubt: this far on the way to an alarm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Whose fault the doubt about one provider is; `is_held`: no reason to leave it."""
 
     blame: Blame

@@ -3,7 +3,7 @@
 from polycdn.decide import ramp, steer
 from polycdn.decide.force import SAID, word_on
 from polycdn.decide.lane import Footing, Lane, Scene, is_on_probation, survey
-from polycdn.decide.words import percent, span, utc
+from polycdn.decide.words import percent, utc
 from polycdn.model.event import Forced
 from polycdn.model.plan import Note, Plan, Severity
 from polycdn.model.policy import Policy, Rule
@@ -105,8 +105,10 @@ def _on_down(name: str, scene: Scene, standing: Standing | None) -> str:
     text += f" since {utc(since_ms)}"
     if standing.hold_until_ms > since_ms:
         text += f"; it is held out until {utc(standing.hold_until_ms)} however good it looks"
-        times = f", doubled {standing.relapses} times for its relapses" if standing.relapses else ""
-        text += f" ({span(standing.hold_until_ms - since_ms)}{times})"
+        if standing.relapses:
+            text += (
+                f" (doubled {standing.relapses} {'time' if standing.relapses == 1 else 'times'} for relapses)"
+            )
     return f"{text}."
 
 

@@ -6,8 +6,7 @@ thresholds are made for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from polycdn.decide.layout import Layout, key_of
 from polycdn.decide.likelihood import (
@@ -41,8 +40,7 @@ _FULL_WEIGHT: Final = 1_000
 _DNS: Final = frozenset({Reason.DNS_SERVFAIL, Reason.DNS_EMPTY, Reason.DNS_TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What one vantage saw of one provider within one probe interval: a share of failures is a fraction of
     a look.
 
@@ -79,7 +77,7 @@ def fold(
         seat = layout.seat_of.get((stream.provider, stream.region), -1)
         is_out = seat >= 0 and standings[seat].status is Status.DOWN
         excess_bp = 0
-        if seat >= 0 and (stream.excess_mnat or any(seen.failures for seen in batch)):
+        if seat >= 0 and (stream.excess_mnat or batch[0].failures or len(batch) > 1):
             if origin_bp is None:
                 origin_bp = _origin_failing_bp(layout.policy, observations)
             if stream.vantage in origin_bp:
@@ -98,6 +96,7 @@ def _sorted_in(
     strange: list[Observation] = []
     places, idle_ms, slow_ms = layout.places, layout.idle_ms, layout.policy.slow_ms
     oldest_ms = now_ms - layout.age_ms
+    apart = _speaking_apart(observations) if len(layout.origins) > 1 else ()
     for seen in observations:
         found = places.get((seen.provider, seen.vantage))
         if found is None:
@@ -109,6 +108,8 @@ def _sorted_in(
         is_good = not seen.failures and (not slow_ms or seen.first_byte_ms < slow_ms)
         for place in found:
             stream = streams[place]
+            if apart and stream.region != seen.region and (seen.provider, seen.vantage) in apart:
+                continue
             if (
                 is_good
                 and at_ms - stream.seen_ms < idle_ms
@@ -124,6 +125,23 @@ def _sorted_in(
     if strange:
         streams = _with_strangers(layout, streams, strange, news, now_ms)
     return streams, news
+
+
+def _speaking_apart(observations: tuple[Observation, ...]) -> set[tuple[str, str]]:
+    """(provider, vantage) where the vantage names several regions this round: then each word counts in its
+    own.
+
+    A vantage that names one region only, or none, speaks for all that it watches.
+    """
+    named: dict[tuple[str, str], str] = {}
+    apart: set[tuple[str, str]] = set()
+    for seen in observations:
+        if (
+            seen.region != ANYWHERE
+            and named.setdefault((seen.provider, seen.vantage), seen.region) != seen.region
+        ):
+            apart.add((seen.provider, seen.vantage))
+    return apart
 
 
 def _with_strangers(
@@ -170,8 +188,12 @@ def _counts(policy: Policy, seen: Observation) -> int:
 
 
 def _failing_bp(policy: Policy, batch: Sequence[Observation]) -> int:
-    attempts = sum(max(seen.attempts, 1) for seen in batch)
-    return sum(_counts(policy, seen) for seen in batch) * FULL_BP // attempts
+    attempts = failures = 0
+    for seen in batch:
+        attempts += max(seen.attempts, 1)
+        if seen.failures:
+            failures += _counts(policy, seen)
+    return failures * FULL_BP // attempts
 
 
 def _origin_failing_bp(policy: Policy, observations: tuple[Observation, ...]) -> dict[str, int]:
@@ -180,7 +202,10 @@ def _origin_failing_bp(policy: Policy, observations: tuple[Observation, ...]) ->
     for seen in observations:
         if seen.provider == ORIGIN and seen.reason is not Reason.BLIND:
             batches.setdefault(seen.vantage, []).append(seen)
-    return {vantage: _failing_bp(policy, batch) for vantage, batch in batches.items()}
+    return {
+        vantage: _failing_bp(policy, batch) if len(batch) > 1 or batch[0].failures else 0
+        for vantage, batch in batches.items()
+    }
 
 
 def looks_of(batch: list[Observation], policy: Policy, now_ms: int, excess_bp: int) -> list[Look]:

@@ -18,6 +18,7 @@ from polycdn.decide.agree import Opinion
 from polycdn.decide.attribute import DOUBT_BP, Finding
 from polycdn.decide.layout import Seat
 from polycdn.decide.likelihood import MILD, TOTAL, steps_of
+from polycdn.decide.words import utc
 from polycdn.model.policy import Policy
 from polycdn.model.state import Standing
 from polycdn.model.units import FULL_BP
@@ -34,6 +35,8 @@ def stand(standing: Standing, opinion: Opinion, is_held: bool, policy: Policy, n
     if not opinion.has_quorum:
         return standing
     if standing.status is Status.DOWN:
+        if opinion.up_mnat <= 0:
+            return _held_anew(standing, opinion.seen_ms, policy)
         if now_ms >= standing.hold_until_ms and _is_well(opinion):
             return _let_back_in(standing, policy, now_ms)
         return standing
@@ -56,16 +59,27 @@ def _put_out(standing: Standing, policy: Policy, now_ms: int) -> Standing:
         standing.probation_since_ms > 0 or now_ms - standing.since_ms <= policy.relapse_window_ms
     )
     relapses = standing.relapses + 1 if is_relapse else 0
-    hold_ms = min(policy.hold_down_ms << min(relapses, 32), max(policy.hold_down_ms, policy.hold_down_max_ms))
     return Standing(
         standing.provider,
         standing.region,
         status=Status.DOWN,
         since_ms=now_ms,
-        hold_until_ms=now_ms + hold_ms,
+        hold_until_ms=now_ms + _hold_ms(relapses, policy),
         relapses=relapses,
         down_since_ms=now_ms,
     )
+
+
+def _hold_ms(relapses: int, policy: Policy) -> int:
+    longest_ms = max(policy.hold_down_ms, policy.hold_down_max_ms)
+    return min(policy.hold_down_ms << min(relapses, 32), longest_ms)
+
+
+def _held_anew(standing: Standing, seen_ms: int, policy: Policy) -> Standing:
+    """The hold-down runs from the last look at which nothing spoke for health, not from the verdict: who
+    fails for as long as the hold-down lasts would otherwise be let in the moment that it turns good."""
+    until_ms = seen_ms + _hold_ms(standing.relapses, policy)
+    return replace(standing, hold_until_ms=until_ms) if until_ms > standing.hold_until_ms else standing
 
 
 def _let_back_in(standing: Standing, policy: Policy, now_ms: int) -> Standing:
@@ -125,7 +139,7 @@ def verdict_on(
         left_out=opinion.left_out,
         minority=opinion.minority,
         earliest_change_ms=_earliest_change_ms(standing, opinion, policy, now_ms),
-        why=_why(seat, opinion, standing, finding),
+        why=_why(seat, opinion, standing, finding, now_ms),
     )
     return past if past == verdict and past is not None else verdict
 
@@ -169,14 +183,11 @@ def _earliest_change_ms(standing: Standing, opinion: Opinion, policy: Policy, no
     return max(standing.hold_until_ms, now_ms + looks * policy.probe_interval_ms)
 
 
-def _why(seat: Seat, opinion: Opinion, standing: Standing, finding: Finding) -> str:
+def _why(seat: Seat, opinion: Opinion, standing: Standing, finding: Finding, now_ms: int) -> str:
     if not opinion.has_quorum:
         return _too_few(seat.provider, opinion.fresh, seat.known)
-    if standing.status is Status.DOWN:
-        return (
-            f"{seat.provider} stays out: evidence of health {_nats(opinion.up_mnat)} nats of "
-            f"{_nats(opinion.limits.up)} that let it back in, hold-down until {standing.hold_until_ms} ms"
-        )
+    if standing.status is Status.DOWN and standing.since_ms < now_ms:
+        return _out(seat.provider, opinion, standing)
     if opinion.slow_mnat >= opinion.limits.slow and opinion.progress_bp < DOUBT_BP:
         slow, limit = _nats(opinion.slow_mnat), _nats(opinion.limits.slow)
         return f"{seat.provider} answers slowly: evidence {slow} nats, limit {limit}"
@@ -186,6 +197,15 @@ def _why(seat: Seat, opinion: Opinion, standing: Standing, finding: Finding) -> 
     return (
         f"{seat.provider}: evidence that {_WAYS[opinion.way]} {_nats(opinion.evidence_mnat)} nats, "
         f"alarm at {_nats(opinion.limits.down[opinion.way])}{held}"
+    )
+
+
+def _out(provider: str, opinion: Opinion, standing: Standing) -> str:
+    if opinion.up_mnat <= 0:
+        return f"{provider} stays out: it still fails, nothing speaks for its health yet"
+    return (
+        f"{provider} stays out: evidence of health {_nats(opinion.up_mnat)} nats of "
+        f"{_nats(opinion.limits.up)} that let it back in, hold-down until {utc(standing.hold_until_ms)}"
     )
 
 

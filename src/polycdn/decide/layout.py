@@ -47,7 +47,8 @@ class Seat:
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """The places of one service. `blank` are its streams before any evidence, sorted; streams of
-    vantages that are not configured (engines, clients) come after these, sorted too."""
+    vantages that are not configured (engines, clients) come after these, sorted too. `aligned` remembers
+    the tuple of streams last found to be in this order, so that a calm need not look again."""
 
     policy: Policy
     blank: tuple[Stream, ...]
@@ -60,6 +61,7 @@ class Layout:
     rounds: int
     age_ms: int
     idle_ms: int
+    aligned: list[tuple[Stream, ...] | None]
 
 
 class _Same:
@@ -123,6 +125,7 @@ def _layout(same: _Same) -> Layout:
         rounds=rounds,
         age_ms=age_ms,
         idle_ms=age_ms // IDLE_PARTS if len(service.objects) <= 1 else 0,
+        aligned=[None],
     )
 
 
@@ -163,6 +166,8 @@ def kept_of(vantages: int) -> int:
 def aligned_streams(layout: Layout, streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
     """The streams in the layout's order: the same tuple if they are; else sorted in, blanks added,
     strangers dropped."""
+    if streams is layout.aligned[0]:
+        return streams
     blank = layout.blank
     if len(streams) >= len(blank) and all(
         stream.vantage == place.vantage
@@ -170,6 +175,7 @@ def aligned_streams(layout: Layout, streams: tuple[Stream, ...]) -> tuple[Stream
         and stream.region == place.region
         for stream, place in zip(streams, blank, strict=False)
     ):
+        layout.aligned[0] = streams
         return streams
     past = {(stream.provider, stream.region, stream.vantage): stream for stream in streams}
     configured = tuple(past.pop((place.provider, place.region, place.vantage), place) for place in blank)

@@ -26,9 +26,9 @@ class Policy:
     """Bounds and wishes for one service.
 
     `probe_interval_ms` is the time between two looks of one vantage at one provider: the rate that alarm
-    thresholds are calibrated for; `probe_deadline_ms` is how long one look may take, in real time whatever the
-    clock. `false_alarm_days` is the mean time between false alarms of one
-    (provider, region). `healthy_failure_bp` is the floor of the healthy failure share p0 (decision 0003).
+    thresholds are calibrated for; `probe_deadline_ms` is how long one look may take, in real time whatever
+    the clock. `false_alarm_days` is the mean time between false alarms of one (provider, region).
+    `healthy_failure_bp` is the floor of the healthy failure share p0 (decision 0003).
     `slow_ms` is the first-byte time from which a look counts as slow; 0 = latency is not judged.
     """
 

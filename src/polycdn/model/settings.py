@@ -78,10 +78,10 @@ class CacheRules:
 
     `heuristic` lets answers without freshness information be kept for a tenth of their age. `negative_ttls`
     are (status, seconds) for errors that say nothing themselves. `query`: "keep" (part of the key as it is),
-    "sort" (by name), "ignore" or "allow" (only `query_names`, by name); the origin gets the same. Bodies of more
-    than `object_bytes_max` are passed on and not kept. The `stale_` seconds are how long a stale answer may
-    still serve where its sender did not say: while it is fetched anew, when the origin answers with an error,
-    when no provider answers at all.
+    "sort" (by name), "ignore" or "allow" (only `query_names`, by name); the origin gets the same. Bodies of
+    more than `object_bytes_max` are passed on and not kept. The `stale_` seconds are how long a stale answer
+    may still serve where its sender did not say: while it is fetched anew, when the origin answers with an
+    error, when no provider answers at all.
     """
 
     heuristic: bool = False

@@ -17,6 +17,7 @@ from typing import Any, Final
 from polycdn.decide.explain import explain
 from polycdn.decide.step import step
 from polycdn.errors import ConfigError, Fault, PolycdnError, SurfaceError
+from polycdn.journal.log import Journal
 from polycdn.model.event import Configured, Resumed
 from polycdn.model.state import Report, State
 from polycdn.run.api import OperatorDesk, WordError
@@ -72,6 +73,7 @@ class Decider:
         self.loop: Loop | None = None
         self._desk = OperatorDesk(self.inbox, clock, self._states, self._show)
         self._sites: list[Site] = []
+        self._journal: Journal | None = None
         self._told = ""
 
     def stop(self) -> None:
@@ -80,8 +82,26 @@ class Decider:
 
     async def run(self) -> None:
         """Resumes, serves and decides until `stop`. Raises PolycdnError when it cannot start."""
-        resumption = resume(Path(self.spec.journal_dir), self._decide, self._clock.now_ms())
-        self.loop = Loop(
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            where = self._bind()  # before anything is decided: who cannot listen must not publish
+            resumption = resume(Path(self.spec.journal_dir), self._decide, self._clock.now_ms())
+            self._journal = resumption.journal
+            self.loop = self._loop_from(resumption)
+            self.ingest.heard_before(_newest_by_vantage(self.loop.states))
+            await self.loop.turn(await self._first_events(), self._clock.now_ms())
+            self._tell(resumption)
+            await self._open(where)
+            work = (self.loop.run(), self._count_forever(), self._watch_forever())
+            tasks = [asyncio.create_task(one) for one in work]
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            await self._close(tasks)
+
+    def _loop_from(self, resumption: Resumption) -> Loop:
+        return Loop(
             self.inbox,
             self._clock,
             resumption.journal,
@@ -90,17 +110,6 @@ class Decider:
             self._steered_states(resumption),
             resumption.first_entries,
         )
-        self.ingest.heard_before(_newest_by_vantage(self.loop.states))
-        beside: list[asyncio.Task[None]] = []
-        try:
-            await self.loop.turn(await self._first_events(), self._clock.now_ms())
-            self._tell(resumption)
-            await self._open()
-            beside = [asyncio.create_task(self._count_forever()), asyncio.create_task(self._watch_forever())]
-            await self.loop.run()
-        finally:
-            await self._close(beside)
-            resumption.journal.close()
 
     def _steered_states(self, resumption: Resumption) -> dict[str, State]:
         """Those of the services that are still configured; the others are steered no more."""
@@ -129,10 +138,10 @@ class Decider:
                 events.append(Addressed(name, Configured(now_ms, steered.service, steered.policy)))
         return events
 
-    async def _open(self) -> None:
-        await self._desk.start(Path(self.spec.socket))
-        sockets = []
+    def _bind(self) -> dict[str, Any]:
+        """Listens, answers nobody yet; gives what `ready_file` tells. Raises UnavailableError."""
         where: dict[str, Any] = {"pid": os.getpid(), "observations": "", "feeds": {}}
+        sockets = []
         if self.spec.observations_listen:
             sockets.append(bind_tcp(self.spec.observations_listen))
             where["observations"] = address_of(sockets[0])
@@ -145,6 +154,11 @@ class Decider:
                 bound = bind_tcp(link.listen)
                 where["feeds"][link.name] = address_of(bound)
                 self._sites.append(Site(feed.app(), [bound]))
+        return where
+
+    async def _open(self, where: dict[str, Any]) -> None:
+        """Answers everyone from now on."""
+        await self._desk.start(Path(self.spec.socket))
         for site in self._sites:
             site.start()
         if self.spec.ready_file:
@@ -153,16 +167,18 @@ class Decider:
             except SurfaceError as error:  # a full disk does not keep us from deciding
                 _log(str(error))
 
-    async def _close(self, beside: list[asyncio.Task[None]]) -> None:
-        for task in beside:
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._desk.stop()
         for feed, _ in self._feeds:
             await feed.release_waiters()
         for site in self._sites:
             await site.stop()
         await self.publisher.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def _outlets(self) -> tuple[Outlet, ...]:
         if self.spec.is_shadow:

@@ -188,6 +188,13 @@ class EngineKeeper(Keeper):
         except SurfaceError:
             return None
 
+    async def is_serving(self) -> bool:
+        """Whether it answers, and has a plan for some service."""
+        try:
+            return bool((await call(self._socket, {"op": "status"}))["services"])
+        except SurfaceError:
+            return False
+
     async def drain(self, identity: Identity | None) -> None:
         """Has the engine finish what is under way and end."""
         with suppress(SurfaceError, TimeoutError):

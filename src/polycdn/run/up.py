@@ -34,6 +34,10 @@ from polycdn.run.wiring import UpOptions as UpOptions
 from polycdn.run.wiring import decider_spec, engine_config, local_sites, vantage_spec
 from polycdn.surface.files import write_whole
 
+SERVED_MS_MAX: Final = 10_000
+"""An engine that does not serve by then is looked at all the same: then it is an outage."""
+
+SERVED_POLL_MS: Final = 50
 READY_MS_MAX: Final = 15_000
 KEY_BYTES: Final = 32
 DECIDER: Final = "decider"
@@ -106,7 +110,8 @@ class Up:
         await self._end_strangers()
         adopted = await asyncio.gather(*(engine.adopt_running() for engine in self.engines))
         lasting = [asyncio.create_task(engine.keep()) for engine in self.engines]
-        mortal = [asyncio.create_task(keeper.keep()) for keeper in (self.decider, *self.vantages)]
+        mortal = [asyncio.create_task(self.decider.keep())]
+        mortal += [asyncio.create_task(self._keep_vantage(vantage)) for vantage in self.vantages]
         telling = asyncio.create_task(self._tell_ready(sum(adopted)))
         ended = asyncio.create_task(self._stopped.wait())
         try:
@@ -121,6 +126,16 @@ class Up:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _keep_vantage(self, vantage: Keeper) -> None:
+        """Lets a vantage look only once our engines serve: an edge that is still starting is not DOWN."""
+        end_ms = self._wall.now_ms() + SERVED_MS_MAX
+        while self._wall.now_ms() < end_ms and not await self._are_serving():
+            await self._wall.sleep_until(self._wall.now_ms() + SERVED_POLL_MS)
+        await vantage.keep()
+
+    async def _are_serving(self) -> bool:
+        return all([await engine.is_serving() for engine in self.engines])
 
     async def _end_strangers(self) -> None:
         """Drains engines that an earlier config named and this one does not."""

@@ -16,6 +16,7 @@ pub mod lookup;
 pub mod marker;
 pub mod object;
 pub mod policy;
+pub mod pressure;
 pub mod purge;
 pub mod reader;
 pub mod recall;
@@ -30,6 +31,7 @@ pub use fill::{Fill, FillGuard, Filled, NotKept, Span};
 pub use front::{Front, Held};
 pub use lookup::{Begin, Lookup};
 pub use object::{Head, Key, Meta, Object, Select};
+pub use pressure::resident_bytes;
 pub use purge::{Depth, Target, key_hash, tag_hash};
 pub use reader::{Next, Reader};
 pub use writer::{Stop, Writer};
@@ -40,6 +42,7 @@ use index::{Bucket, Index, Slot};
 use ledger::{Charge, Ledger};
 use marker::Markers;
 use policy::S3Fifo;
+use pressure::Pressure;
 use purge::{Note, Purges};
 use room::Unit;
 use std::hash::{BuildHasher, RandomState};
@@ -125,6 +128,7 @@ pub struct Store<M: Meta> {
     front_hits: Mutex<Vec<Arc<AtomicU64>>>,
     next_body: AtomicU64,
     sweep: Mutex<Sweep>,
+    pressure: Mutex<Pressure>,
     /// The empty index and the table of markers.
     _fixed: Charge,
 }
@@ -162,6 +166,7 @@ impl<M: Meta> Store<M> {
             front_hits: Mutex::default(),
             next_body: AtomicU64::new(1),
             sweep: Mutex::default(),
+            pressure: Mutex::default(),
             limits,
         })
     }

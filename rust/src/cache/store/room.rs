@@ -40,6 +40,9 @@ impl<M: Meta> policy::Unit for Unit<M> {
 /// reservation, or a few slow clients would empty the cache.
 const EVICTED_BYTES_MAX: u64 = 4 << 20;
 
+/// Evicted by one `make_fit`.
+const FIT_BYTES_MAX: u64 = 64 << 20;
+
 impl<M: Meta> Store<M> {
     /// Takes bytes of the budget, evicting what must go for them; None when that does not help.
     pub(super) fn reserve(&self, bytes: u64) -> Option<Charge> {
@@ -56,6 +59,16 @@ impl<M: Meta> Store<M> {
             }
             let evicted = locked(&self.policy).evict();
             let (unit, unit_bytes) = evicted?;
+            evicted_bytes += unit_bytes;
+            self.let_go(unit, unit_bytes);
+        }
+    }
+
+    /// Evicts what is above the budget, a part of it at a time.
+    pub(super) fn make_fit(&self) {
+        let mut evicted_bytes = 0;
+        while self.ledger.used_bytes() > self.ledger.budget_bytes() && evicted_bytes < FIT_BYTES_MAX {
+            let Some((unit, unit_bytes)) = locked(&self.policy).evict() else { return };
             evicted_bytes += unit_bytes;
             self.let_go(unit, unit_bytes);
         }

@@ -35,7 +35,7 @@ fn what_the_store_gives_is_what_a_plain_map_would_give() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for seed in 1..=6 {
         let (mut dice, mut reference) = (Dice(seed), Reference::new());
-        let store = Store::new(Limits { purge_names_max: 50, ..limits(1_300_000) });
+        let store = Store::new(Limits { purge_names_max: 50, ..limits(400_000) });
         let mut front = Front::new(&store, 1);
         let (mut hits, mut asked) = (0, 0);
         for version in 1..8_000 {

@@ -1,0 +1,132 @@
+"""A short outage of our own making, rehearsed for real; the decider is killed in the middle of it."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from polycdn.cli.demo_commands import rehearsal_json
+from polycdn.cli.live_view import line
+from polycdn.cli.report_page import page
+from polycdn.run.layout import Layout
+from polycdn.run.rehearsal import Snapshot
+from polycdn.run.rehearse import run_rehearsal
+
+OUTAGE = """
+id = "short"
+provider = "somebody"
+title = "A short outage"
+started = "2026-01-01T00:00:00Z"
+detected = "2026-01-01T00:01:00Z"
+mitigated = "2026-01-01T00:12:00Z"
+resolved = "2026-01-01T00:12:00Z"
+kinds = ["cdn"]
+
+[[phase]]
+offset_s = 60
+duration_s = 660
+fault = "http-5xx"
+share = 1.0
+scope = "global"
+"""
+KILL_MS = 240_000
+SPEED = 60
+
+
+class Assassin:
+    """Kills the decider once, when it has moved the traffic."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.victim = 0
+        self.generation = 0
+        self.lines: list[str] = []
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        self.lines.append(line(snapshot))
+        if not self.victim and snapshot.at_ms >= KILL_MS:
+            self.victim = json.loads(self._layout.pid_file("decider").read_text())["pid"]
+            self.generation = snapshot.generation
+            os.kill(self.victim, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rehearsal")
+    outage = folder / "short.toml"
+    outage.write_text(OUTAGE)
+    assassin = Assassin(Layout(folder / "lab" / "state"))
+    rehearsal = run_rehearsal(
+        str(outage), speed=SPEED, until="mitigated", seed=1, on_snapshot=assassin, work_dir=folder / "lab"
+    )
+    return rehearsal, assassin
+
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+
+
+def test_the_pinned_client_loses_what_the_timeline_says(told):
+    rehearsal, _ = told
+    assert rehearsal.expected_single_bp == 9_167
+    assert abs(rehearsal.total("single").failed_bp - rehearsal.expected_single_bp) <= 300
+
+
+def test_the_steered_clients_lose_little_and_our_edge_nothing_that_may_be_repeated(told):
+    rehearsal, _ = told
+    assert rehearsal.total("dns").failed_bp <= rehearsal.total("single").failed_bp // 3
+    repeatable = ("feed-get", "music-playlist", "music-segment", "chat-connect")
+    failed = {row.kind: row.failed for row in rehearsal.clients if row.client == "edge"}
+    assert {kind: failed[kind] for kind in repeatable} == dict.fromkeys(repeatable, 0)
+    assert rehearsal.executed_twice == 0
+
+
+def test_one_move_and_no_false_one(told):
+    rehearsal, _ = told
+    assert rehearsal.plan_changes == 1
+    assert rehearsal.false_moves == 0
+    assert rehearsal.detect_ms is not None
+    assert rehearsal.evacuated_ms is not None
+    assert rehearsal.detect_ms <= rehearsal.evacuated_ms + 10_000
+
+
+def test_a_killed_decider_is_followed_by_one_that_goes_on_with_the_next_generation(told):
+    rehearsal, assassin = told
+    assert assassin.victim
+    assert rehearsal.generation > assassin.generation
+    assert not Path(f"/proc/{assassin.victim}").exists()
+    assert "differ" not in rehearsal.invalid_why
+
+
+def test_what_it_shows_on_the_way_and_afterwards_agrees(told):
+    rehearsal, assassin = told
+    assert any("cdn-a=DOWN" in shown for shown in assassin.lines)
+    shown = rehearsal_json(rehearsal)
+    keys = [
+        "incident",
+        "speed",
+        "seed",
+        "clients",
+        "detect_ms",
+        "evacuated_ms",
+        "plan_changes",
+        "false_moves",
+        "generation",
+    ]
+    assert list(shown)[: len(keys)] == keys
+    assert json.loads(json.dumps(shown)) == shown
+    html = page(rehearsal)
+    assert html.startswith("<!doctype html>")
+    for client in ("single", "threshold", "dns", "edge"):
+        assert client in html
+
+
+def test_nothing_is_left_running(told):
+    _rehearsal, assassin = told
+    folder = str(assassin._layout.state)
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert folder not in process.read_text()
+        except OSError:
+            continue
