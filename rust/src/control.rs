@@ -22,7 +22,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -76,17 +76,19 @@ impl<R: Role> Control<R> {
         Self { engine, store, ring: Ring::default(), counts, listeners, seconds: 0, reload }
     }
 
-    /// Serves the socket, closes the seconds and hears signals until the engine has stopped.
+    /// Says `ready` once signals are heard. Serves the socket, closes the seconds and hears signals until the engine has stopped.
     pub async fn serve(
         self,
         socket: StdUnixListener,
         admin: Option<StdTcpListener>,
+        ready: mpsc::Sender<()>,
     ) -> Result<(), EngineError> {
         let failed = |error: io::Error| EngineError::system("control socket", error);
         let listener = UnixListener::from_std(socket).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let _ = ready.send(());
         let engine = Arc::clone(&self.engine);
         let control = Rc::new(RefCell::new(self));
         if let Some(listener) = admin {

@@ -213,12 +213,16 @@ fn run_threads<R: Role>(
     let counts: Vec<Arc<WorkerCounts>> = sockets.iter().map(|_| Arc::default()).collect();
     let socket = control::bind(&engine.config.socket)?;
     let (done, endings) = mpsc::channel();
+    let control = control::Control::new(Arc::clone(engine), store, counts.clone(), listeners);
+    let (ready, is_ready) = mpsc::channel();
+    spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket, admin, ready))?;
+    // Nobody is served before signals are heard: whoever sees an answer may send one. When the thread ended instead, its
+    // error comes first below.
+    let _ = is_ready.recv();
     for (index, (sockets, counts)) in sockets.into_iter().zip(&counts).enumerate() {
         let worker = Worker { index, engine: Arc::clone(engine), counts: Arc::clone(counts), sockets };
         spawn(format!("worker-{index}"), Ending::Worker, &done, move || R::work(worker))?;
     }
-    let control = control::Control::new(Arc::clone(engine), store, counts.clone(), listeners);
-    spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket, admin))?;
     drop(done);
     let result = wait_for_the_end(engine, &endings, counts.len());
     control::unbind(&engine.config.socket);
