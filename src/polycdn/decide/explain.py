@@ -1,6 +1,7 @@
 """Why traffic is where it is, in sentences for whoever is woken at night. Times are UTC."""
 
 from polycdn.decide import ramp, steer
+from polycdn.decide.attribute import DOUBT_BP
 from polycdn.decide.force import SAID, word_on
 from polycdn.decide.lane import Footing, Lane, Scene, is_on_probation, survey
 from polycdn.decide.words import percent, utc
@@ -116,7 +117,7 @@ def _on_evidence(verdict: Verdict) -> list[str]:
     """What was seen of a provider that is not plainly UP."""
     subject = f"{verdict.provider} in {verdict.region}"
     sentences = []
-    if verdict.status in (Status.DOWN, Status.DEGRADED) or verdict.alarm_bp >= ramp.DOUBT_BP:
+    if verdict.status in (Status.DOWN, Status.DEGRADED) or verdict.alarm_bp >= DOUBT_BP:
         parts = []
         if verdict.status is not Status.DOWN:
             parts.append(f"{percent(verdict.alarm_bp)} of the way to an alarm")

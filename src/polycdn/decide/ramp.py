@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from polycdn.decide.attribute import DOUBT_BP
 from polycdn.decide.fill import Ledger, Matrix, apportion
 from polycdn.decide.lane import Scene, is_on_probation
 from polycdn.model.plan import Plan
@@ -19,8 +20,6 @@ from polycdn.model.verdict import Status
 MINUTE_MS: Final = 60_000
 WISH_MIN_BP: Final = 100
 """A wish to move less than this of a region is not worth a plan, unless it lets somebody in or out."""
-DOUBT_BP: Final = 2_500
-"""A quarter of the way to an alarm: answers are made short-lived before they have to be taken back."""
 
 
 @dataclass(frozen=True, slots=True)

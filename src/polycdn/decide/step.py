@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from polycdn.decide import ramp, steer
 from polycdn.decide.assess import Assessment, assess, assess_quiet
+from polycdn.decide.attribute import DOUBT_BP
 from polycdn.decide.check import check
 from polycdn.decide.force import frozen_note, unexpired, with_forced, with_released
 from polycdn.decide.lane import Scene, survey
@@ -268,7 +269,7 @@ def _has_changed(state: State, found: Assessment, now_ms: int) -> bool:
         if seen is not before and (
             seen.status is not before.status
             or seen.since_ms != before.since_ms
-            or (seen.alarm_bp >= ramp.DOUBT_BP) != (before.alarm_bp >= ramp.DOUBT_BP)
+            or (seen.alarm_bp >= DOUBT_BP) != (before.alarm_bp >= DOUBT_BP)
             or (is_latency and seen.latency_ms != before.latency_ms)
         ):
             return True

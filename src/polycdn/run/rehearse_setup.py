@@ -79,14 +79,14 @@ def fault_windows(incident: Incident, until: Until) -> tuple[Window, ...]:
     for window in windows(incident, until):
         start, end = incident.started_ms + window.start_ms, incident.started_ms + window.end_ms
         if window.failed_ppm:
-            kind = _kind_at(incident, window.start_ms, is_slow=False)
+            kind = _kind_at(incident, window.start_ms)
             found.append(Window(SICK, start, end, kind, window.failed_ppm))
         if window.slow_ppm:
             found.append(Window(SICK, start, end, FaultKind.SLOW_FIRST_BYTE, window.slow_ppm))
     return tuple(found)
 
 
-def _kind_at(incident: Incident, offset_ms: int, *, is_slow: bool) -> FaultKind:
+def _kind_at(incident: Incident, offset_ms: int) -> FaultKind:
     """How the worst phase at that moment fails."""
 
     def weight(phase: Phase) -> int:
@@ -95,7 +95,7 @@ def _kind_at(incident: Incident, offset_ms: int, *, is_slow: bool) -> FaultKind:
     running = [
         phase
         for phase in incident.phases
-        if phase.offset_ms <= offset_ms < phase.end_ms and (phase.fault is Told.SLOW) is is_slow
+        if phase.offset_ms <= offset_ms < phase.end_ms and phase.fault is not Told.SLOW
     ]
     return INJECTED[max(running, key=weight).fault]
 
