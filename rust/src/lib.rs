@@ -21,6 +21,7 @@ pub mod error;
 pub mod listen;
 pub mod metrics;
 pub mod purge;
+pub mod reflex;
 pub mod region;
 pub mod runtime;
 pub mod share;

@@ -1,0 +1,18 @@
+//! What the edge does inside one request when an upstream fails, as rules: pure, `now` comes in, nothing waits here.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `identity` | whether another upstream's answer can go on where one broke off |
+//! | `digest`, `check` | whether the bytes are the right ones, block by block as they stream |
+//! | `events` | where an event stream can be taken up again |
+//! | `patience` | how long an upstream is waited for before another is asked |
+//! | `known` | whether an answer looks like the object that was seen before |
+//! | `room` | how many requests an upstream is given at once |
+
+pub mod check;
+pub mod digest;
+pub mod events;
+pub mod identity;
+pub mod known;
+pub mod patience;
+pub mod room;
