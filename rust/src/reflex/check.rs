@@ -198,7 +198,11 @@ mod tests {
     }
 
     fn pinned_whole(body: &[u8]) -> Pinned {
-        Pinned { bytes: Some(body.len() as u64), whole: Some(blocks_of(body, body.len())[0]), ..Pinned::default() }
+        Pinned {
+            bytes: Some(body.len() as u64),
+            whole: Some(blocks_of(body, body.len())[0]),
+            ..Pinned::default()
+        }
     }
 
     fn taken(check: &mut Check) -> Vec<u8> {
@@ -245,7 +249,8 @@ mod tests {
     #[test]
     fn a_body_longer_than_its_manifest_does_not_go_on() {
         let right = body(2_000);
-        let mut check = Check::new(Some(&pinned_blocks(&right)), None, Stretch { first: 0, end: None }, 0).unwrap();
+        let mut check =
+            Check::new(Some(&pinned_blocks(&right)), None, Stretch { first: 0, end: None }, 0).unwrap();
         check.push(Bytes::from(right)).unwrap();
         assert_eq!(check.push(Bytes::from(vec![0; 1_000])), Err(Wrong::Again));
         assert_eq!(taken(&mut check).len(), 2_000);

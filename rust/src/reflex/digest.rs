@@ -113,7 +113,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_as_none() {
-        for value in ["", "sha-256", "sha-256=", "sha-256=::", "sha-256=:AAAA:", "sha-256=:%%%%:", "=::", "sha-1=:AA==:"] {
+        for value in [
+            "",
+            "sha-256",
+            "sha-256=",
+            "sha-256=::",
+            "sha-256=:AAAA:",
+            "sha-256=:%%%%:",
+            "=::",
+            "sha-1=:AA==:",
+        ] {
             assert_eq!(told(&head(200, "repr-digest", value)), None, "{value}");
         }
     }
