@@ -13,6 +13,9 @@ pub const STEP_BACK_MS: u64 = 2_000;
 /// All of an upstream's recent outcomes failed, in parts per thousand.
 const ALL_FAILED: u64 = 1_000;
 
+/// The recent share of failures from which an upstream steps back although some of its answers are good.
+const MOSTLY_FAILING: u64 = 600;
+
 /// One outcome moves the recent failure share by this part of the difference.
 const OUTCOME_WEIGHT: u64 = 8;
 
@@ -25,8 +28,8 @@ const FORGET_HALF_MS: u64 = 5_000;
 /// |---|---|---|
 /// | `Well` | the last outcome was good, or there was none | where the plan's order has it |
 /// | `Shaky` | 1 to 4 failures in a row | the same, but nobody steps back behind it |
-/// | `SteppedBack` | 5 or more, the last one (or the last trial) less than 2 s ago | last, if any other is well |
-/// | `Trial` | 5 or more, 2 s over | by one request where the order has it, by the others last |
+/// | `SteppedBack` | 5 or more, or most of late; the last one (or the last trial) less than 2 s ago | last, if any other is well |
+/// | `Trial` | the same, 2 s over | by one request where the order has it, by the others last |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     failures_in_row: u32,
@@ -55,15 +58,16 @@ impl Health {
         self.failing_milli = share + (ALL_FAILED - share).div_ceil(OUTCOME_WEIGHT);
         self.failures_in_row = self.failures_in_row.saturating_add(1);
         self.seen_ms = now_ms;
-        if self.failures_in_row >= FAILURES_TO_STEP_BACK {
+        if self.failures_in_row >= FAILURES_TO_STEP_BACK || self.failing_milli >= MOSTLY_FAILING {
             self.back_until_ms = now_ms.saturating_add(STEP_BACK_MS);
         }
     }
 
     pub fn stance(&self, now_ms: u64) -> Stance {
+        let is_mostly_failing = self.failing_share(now_ms) >= MOSTLY_FAILING;
         match self.failures_in_row {
-            0 => Stance::Well,
-            1..FAILURES_TO_STEP_BACK => Stance::Shaky,
+            0 if !is_mostly_failing => Stance::Well,
+            0..FAILURES_TO_STEP_BACK if !is_mostly_failing => Stance::Shaky,
             _ if now_ms < self.back_until_ms => Stance::SteppedBack,
             _ => Stance::Trial,
         }
@@ -172,7 +176,8 @@ pub enum Reached {
 
 /// Whether a request may be sent once more without the risk of a second execution (RFC 9110 §9.2.2).
 ///
-/// An Idempotency-Key does not help across providers: nothing says that they share their memory of keys.
+/// An Idempotency-Key does not help across providers unless the service says that they share their memory of keys:
+/// then the caller knows better.
 pub fn may_repeat(method: &[u8], reached: Reached) -> bool {
     reached == Reached::NoConnection
         || matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")

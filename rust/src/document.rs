@@ -4,6 +4,7 @@
 //! there: `tests/engine/test_control.py` compares the two sides.
 
 use crate::error::Refusal;
+use crate::reflex::identity::Rule;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -169,6 +170,68 @@ impl Default for Limits {
     }
 }
 
+/// What must agree before an edge believes an answer's bytes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Integrity {
+    /// Digests that the answer carries are looked at as it streams; those of the settings before its first byte.
+    Told,
+    /// All digests are looked at before the first byte, as far as `hold_bytes_max` goes.
+    Strict,
+}
+
+/// Among whom an Idempotency-Key is known.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum IdempotencyScope {
+    Provider,
+    Service,
+}
+
+/// What an edge answers when nobody answered well and nothing stored may serve.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    pub status: u16,
+    pub content_type: String,
+    pub file: String,
+}
+
+/// What an edge may do inside one request besides trying the next upstream.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reflexes {
+    pub identity: Rule,
+    pub integrity: Integrity,
+    pub idempotency_scope: IdempotencyScope,
+    pub stall_timeout_ms: u64,
+    pub rate_min_bytes_per_s: u64,
+    pub hold_bytes_max: u64,
+    pub hedge_budget_bp: u64,
+    pub concurrency_max: u32,
+    pub queue_max: u32,
+    pub sample_bp: u32,
+    pub fallback: Option<Fallback>,
+}
+
+impl Default for Reflexes {
+    fn default() -> Self {
+        Self {
+            identity: Rule::Etag,
+            integrity: Integrity::Told,
+            idempotency_scope: IdempotencyScope::Provider,
+            stall_timeout_ms: 2_000,
+            rate_min_bytes_per_s: 16_384,
+            hold_bytes_max: 4_194_304,
+            hedge_budget_bp: 500,
+            concurrency_max: 1_024,
+            queue_max: 4_096,
+            sample_bp: 10,
+            fallback: None,
+        }
+    }
+}
+
 /// What part of a query belongs to an object's key.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +290,8 @@ pub struct Settings {
     pub limits: Limits,
     #[serde(default)]
     pub cache: Option<CacheRules>,
+    #[serde(default)]
+    pub reflexes: Reflexes,
     #[serde(default = "settings_format")]
     pub format: String,
 }

@@ -61,6 +61,7 @@ impl Interim {
 }
 
 /// What an attempt needs to know of its request.
+#[derive(Clone, Copy)]
 pub struct Order<'a> {
     pub head: &'a RequestHead,
     /// The head as it is sent, the same to every upstream.
@@ -68,12 +69,25 @@ pub struct Order<'a> {
     pub limits: &'a Limits,
     pub expected: Option<&'a Expect>,
     pub interim: &'a Interim,
+    /// For the first byte of the answer.
+    pub patience: Duration,
 }
 
 /// An upstream's answer, its body not read yet.
 pub struct Response {
     pub wire: Wire,
     pub head: AnswerHead,
+}
+
+impl Response {
+    /// Whether the body, of known length, has come already.
+    pub fn is_whole_here(&self) -> bool {
+        match self.head.framing {
+            Framing::None => true,
+            Framing::Length(bytes) => self.wire.with_unread(|unread| unread.len() as u64 >= bytes),
+            Framing::Chunked | Framing::UntilClose => false,
+        }
+    }
 }
 
 /// How a try can end without an answer.
@@ -137,7 +151,7 @@ async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Res
 /// The head of the answer, while the body goes out. The time to the first byte counts from when the upstream has the
 /// whole request: a slow client is not its fault.
 async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -> Result<AnswerHead, Ended> {
-    let patience = Duration::from_millis(order.limits.first_byte_timeout_ms);
+    let patience = order.patience;
     let answer = real_head(order, wire);
     tokio::pin!(answer);
     let Some(pump) = pump.as_mut().filter(|pump| !pump.is_done()) else {

@@ -1,16 +1,21 @@
 //! One upstream of one service, as one worker sees it: its connections, and how it did of late.
 
-use crate::choose::{Budget, Health, Reached};
+use crate::choose::{Budget, Health, Reached, Stance};
 use crate::count::Reason;
 use crate::document::Limits;
 use crate::edge::role::Target;
 use crate::edge::tls::reason_of;
 use crate::edge::wire::{Stream, Wire};
+use crate::reflex::patience::{KINDS, Patience};
+use crate::reflex::room::Room;
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -36,8 +41,39 @@ impl Failure {
         Self { reason, reached: Reached::Sent }
     }
 
+    /// No place among the requests that it is given at once: nothing is said of the upstream.
+    pub const fn no_room() -> Self {
+        Self::before(Reason::Blind)
+    }
+
     const fn before(reason: Reason) -> Self {
         Self { reason, reached: Reached::NoConnection }
+    }
+}
+
+/// A place among the requests that an upstream is given at once; free again when dropped.
+pub struct Place(Rc<Destination>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.room.borrow_mut().leave();
+        self.0.freed.notify_one();
+    }
+}
+
+/// Counts one that waits, for as long as it does.
+struct Queued<'a>(&'a Cell<u32>);
+
+impl<'a> Queued<'a> {
+    fn new(waiting: &'a Cell<u32>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -48,8 +84,11 @@ struct Idle {
 
 pub struct Destination {
     target: Target,
-    pub health: RefCell<Health>,
     pub budget: RefCell<Budget>,
+    patience: RefCell<[Patience; KINDS]>,
+    room: RefCell<Room>,
+    waiting: Cell<u32>,
+    freed: Notify,
     idle: RefCell<Vec<Idle>>,
     resolved: RefCell<(Vec<IpAddr>, u64)>,
     /// Which of several addresses is tried first: the one that worked last.
@@ -57,16 +96,78 @@ pub struct Destination {
 }
 
 impl Destination {
-    pub fn new(target: &Target) -> Self {
+    /// `room` is the most that this worker asks of it at once.
+    pub fn new(target: &Target, room: u32) -> Self {
         let tls = target.tls.as_ref().map(super::tls::UpstreamTls::for_worker);
         Self {
             target: Target { tls, ..target.clone() },
-            health: RefCell::default(),
             budget: RefCell::default(),
+            patience: RefCell::default(),
+            room: RefCell::new(Room::new(room)),
+            waiting: Cell::new(0),
+            freed: Notify::new(),
             idle: RefCell::default(),
             resolved: RefCell::default(),
             first_address: Cell::new(0),
         }
+    }
+
+    /// How it did of late, for all workers: what one has seen the others know with their next request.
+    pub fn health(&self) -> Health {
+        self.target.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn stance(&self, now_ms: u64) -> Stance {
+        self.target.health.lock().unwrap_or_else(PoisonError::into_inner).stance(now_ms)
+    }
+
+    pub fn begin_trial(&self, now_ms: u64) {
+        self.target.health.lock().unwrap_or_else(PoisonError::into_inner).begin_trial(now_ms);
+    }
+
+    pub fn succeeded(&self, now_ms: u64) {
+        self.target.health.lock().unwrap_or_else(PoisonError::into_inner).succeeded(now_ms);
+        self.room.borrow_mut().succeeded();
+    }
+
+    pub fn failed(&self, reason: Reason, now_ms: u64) {
+        self.target.health.lock().unwrap_or_else(PoisonError::into_inner).failed(now_ms);
+        if matches!(reason, Reason::Timeout | Reason::Refused | Reason::Http5xx) {
+            self.room.borrow_mut().overloaded(now_ms);
+        }
+    }
+
+    /// A first byte of a path of that kind came after so long.
+    pub fn note_first_byte(&self, kind: usize, first_byte_ms: u64) {
+        if let Some(patience) = self.patience.borrow_mut().get_mut(kind) {
+            patience.note(first_byte_ms);
+        }
+    }
+
+    /// What the times of late say of paths of that kind.
+    pub fn with_patience<T>(&self, kind: usize, ask: impl FnOnce(&Patience) -> T) -> Option<T> {
+        self.patience.borrow().get(kind).map(ask)
+    }
+
+    /// A place among the requests under way, when one is free; None when too many wait already or none came free in
+    /// time.
+    pub async fn enter(self: &Rc<Self>, queue_max: u32, limit: Duration) -> Option<Place> {
+        let place = || Place(Rc::clone(self));
+        if self.waiting.get() == 0 && self.room.borrow_mut().enter() {
+            return Some(place());
+        }
+        if self.waiting.get() >= queue_max {
+            return None;
+        }
+        let queued = Queued::new(&self.waiting);
+        let entered = timeout(limit, async {
+            while !self.room.borrow_mut().enter() {
+                self.freed.notified().await;
+            }
+        });
+        let is_in = entered.await.is_ok();
+        drop(queued);
+        is_in.then(place)
     }
 
     /// A kept connection that is still open; the one used last, so that the others can be let go.

@@ -16,10 +16,12 @@
 //! |---|---|
 //! | `worker` | listeners, the worker's view of the table, drain |
 //! | `h1`, `h2` | a client's connection; both make a `RequestHead` and get an `Answer` |
-//! | `forward` | a request's way through the upstreams |
+//! | `forward`, `walk`, `route` | a request's way through the upstreams, and whom it may try |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
+//! | `relay`, `resume`, `report` | a body on its way, taken up again elsewhere when it breaks off, and how it ended |
+//! | `give_up` | what the client gets when nobody answered well |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
-//! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
+//! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
 //! | `wire`, `tls` | bytes and keys |
 
@@ -29,14 +31,20 @@ pub mod body;
 pub mod destination;
 pub mod forward;
 pub mod framing;
+pub mod give_up;
 pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod message;
+pub mod relay;
+pub mod report;
+pub mod resume;
 pub mod role;
+pub mod route;
 pub mod stored;
 pub mod tls;
 pub mod trailer;
+pub mod walk;
 pub mod wire;
 pub mod worker;
 

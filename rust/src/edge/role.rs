@@ -3,9 +3,12 @@
 use crate::cache::semantics::rules::{Heuristic, Query, Rules};
 use crate::cache::store::disk::DiskCounts;
 use crate::cache::store::{Limits, Store};
+use crate::choose::Health;
 use crate::clock;
 use crate::count::WorkerCounts;
-use crate::document::{CacheRules, Expect, ProviderKind, QueryRule};
+use crate::document::{CacheRules, Expect, Fallback, ProbedObject, ProviderKind, QueryRule, Settings};
+use crate::edge::give_up::OwnWord;
+use crate::edge::message::RequestHead;
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::{self, Tally};
 use crate::edge::stored::{Shelf, purge};
@@ -14,6 +17,7 @@ use crate::edge::worker;
 use crate::error::{EngineError, Refusal};
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
+use crate::reflex::digest::Pinned;
 use crate::runtime::{EngineConfig, Role, Worker};
 use crate::table::{Served, Service, Snapshot, parse_addresses};
 use rustc_hash::FxHashMap;
@@ -161,6 +165,8 @@ pub struct Target {
     /// Empty: the host is resolved.
     pub addresses: Box<[IpAddr]>,
     pub tls: Option<UpstreamTls>,
+    /// How it did of late; what one worker saw the others know.
+    pub health: Arc<Mutex<Health>>,
 }
 
 /// A service made ready for the edge; shared by all workers, never changed.
@@ -171,6 +177,10 @@ pub struct Prepared {
     pub certificates: Vec<Arc<CertifiedKey>>,
     /// What a good answer for a path looks like.
     pub expected: FxHashMap<Box<[u8]>, Expect>,
+    /// Digests of bodies, by path or by path and query.
+    pinned: FxHashMap<Box<[u8]>, Pinned>,
+    /// What it says by itself when nobody answers well.
+    pub fallback: Option<OwnWord>,
     /// None: nothing is kept of this service.
     pub shelf: Option<Arc<Shelf>>,
     /// Of the files of the certificates, as they were when they were read.
@@ -204,8 +214,55 @@ impl Prepared {
         let certificates = settings.certificates.iter().map(read_key_pair).collect::<Result<_, _>>()?;
         let objects = settings.objects.iter();
         let expected = objects.map(|object| (object.path.as_bytes().into(), object.expect.clone())).collect();
-        Ok(Self { targets: targets(service)?, certificates, expected, shelf: None, stamps })
+        let pinned = pinned(settings);
+        let fallback = settings.reflexes.fallback.as_ref().map(own_word).transpose()?;
+        Ok(Self { targets: targets(service)?, certificates, expected, pinned, fallback, shelf: None, stamps })
     }
+
+    /// What is known of the bytes that a request asks for.
+    pub fn pinned(&self, head: &RequestHead) -> Option<&Pinned> {
+        if self.pinned.is_empty() {
+            return None;
+        }
+        self.pinned.get(&*head.target).or_else(|| self.pinned.get(head.path()))
+    }
+}
+
+/// Digests of the objects that the settings name.
+fn pinned(settings: &Settings) -> FxHashMap<Box<[u8]>, Pinned> {
+    let of_object = |object: &ProbedObject| {
+        let whole = object.expect.sha256.as_deref().and_then(octets_of_hex)?;
+        let pinned = Pinned { bytes: object.expect.body_bytes, whole: Some(whole), ..Pinned::default() };
+        Some((object.path.as_bytes().into(), pinned))
+    };
+    settings.objects.iter().filter_map(of_object).collect()
+}
+
+/// 32 octets written as 64 hexadecimal digits.
+pub fn octets_of_hex(text: &str) -> Option<[u8; 32]> {
+    let mut octets = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (place, octet) in octets.iter_mut().enumerate() {
+        *octet = u8::from_str_radix(text.get(place * 2..place * 2 + 2)?, 16).ok()?;
+    }
+    Some(octets)
+}
+
+/// The largest fallback, in bytes; it is kept in memory.
+const FALLBACK_BYTES_MAX: u64 = 1 << 20;
+
+fn own_word(fallback: &Fallback) -> Result<OwnWord, Refusal> {
+    let path = Path::new(&fallback.file);
+    let at = |what: String| Refusal::never(what).at(format!("reflexes.fallback.file {}", path.display()));
+    let bytes = path.metadata().map_err(|error| at(error.to_string()))?.len();
+    if bytes > FALLBACK_BYTES_MAX {
+        return Err(at(format!("{bytes} bytes, limit {FALLBACK_BYTES_MAX} bytes")));
+    }
+    let body = std::fs::read(path).map_err(|error| at(error.to_string()))?.into();
+    let content_type = fallback.content_type.clone().into();
+    Ok(OwnWord { status: fallback.status, content_type, body })
 }
 
 fn targets(service: &Service) -> Result<Box<[Target]>, Refusal> {
@@ -226,6 +283,7 @@ fn targets(service: &Service) -> Result<Box<[Target]>, Refusal> {
             port: endpoint.port,
             addresses,
             tls: UpstreamTls::new(endpoint)?,
+            health: Arc::default(),
         })
     };
     let named = |upstream| {

@@ -13,6 +13,7 @@ use crate::edge::stored::tally::Tally;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
+use crate::reflex::known::KnownObjects;
 use crate::runtime::{Engine, Worker};
 use crate::table::{Service, Snapshot};
 use bytes::Bytes;
@@ -55,7 +56,15 @@ pub struct Site {
     /// Extra attempts of the service as a whole: what a fault behind all providers gets.
     pub budget: RefCell<Budget>,
     pub allowance: Allowance,
+    /// Attempts beside a silent one.
+    pub hedges: RefCell<Budget>,
+    pub hedge_allowance: Allowance,
+    /// What its objects look like.
+    pub known: RefCell<KnownObjects>,
 }
+
+/// Hedges that a service with little load may always have, a second.
+const HEDGES_FLOOR_RPS: u64 = 2;
 
 /// What the worker made of the table that it last saw.
 struct View {
@@ -162,14 +171,17 @@ impl Edge {
     }
 
     fn site_of(&self, service: &Arc<Service>, prepared: &Arc<Prepared>, old: Option<&Site>) -> Site {
-        let limits = &service.settings.limits;
+        let (limits, reflexes) = (&service.settings.limits, &service.settings.reflexes);
         let workers = self.engine.config.workers;
+        let room = reflexes.concurrency_max.div_ceil(u32::try_from(workers).unwrap_or(1).max(1));
         Site {
             service: Arc::clone(service),
             prepared: Arc::clone(prepared),
             destinations: match old {
                 Some(old) => old.destinations.clone(),
-                None => prepared.targets.iter().map(|target| Rc::new(Destination::new(target))).collect(),
+                None => {
+                    prepared.targets.iter().map(|target| Rc::new(Destination::new(target, room))).collect()
+                }
             },
             budget: RefCell::new(old.map_or_else(Budget::default, |old| old.budget.borrow().clone())),
             allowance: Allowance::of_worker(
@@ -178,6 +190,14 @@ impl Edge {
                 self.index,
                 workers,
             ),
+            hedges: RefCell::new(old.map_or_else(Budget::default, |old| old.hedges.borrow().clone())),
+            hedge_allowance: Allowance::of_worker(
+                reflexes.hedge_budget_bp,
+                HEDGES_FLOOR_RPS,
+                self.index,
+                workers,
+            ),
+            known: RefCell::new(old.map_or_else(KnownObjects::default, |old| old.known.borrow().clone())),
         }
     }
 

@@ -76,9 +76,9 @@ impl Check {
         self.ready.pop_front()
     }
 
-    /// Whether something waits to be known as right.
-    pub fn holds(&self) -> bool {
-        !self.held.is_empty()
+    /// Whether something may go on.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     pub fn push(&mut self, mut piece: Bytes) -> Result<(), Wrong> {

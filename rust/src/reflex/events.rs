@@ -127,7 +127,8 @@ fn id_of(event: &[u8]) -> Option<&[u8]> {
         }
     };
     let found = lines.filter_map(|line| value(line).and_then(|(from, to)| line.get(from..to)));
-    found.filter(|id| !id.contains(&0)).last()
+    let mut found = found;
+    found.rfind(|id| !id.contains(&0))
 }
 
 #[cfg(test)]

@@ -39,6 +39,17 @@ pub struct Stretch {
     pub end: Option<u64>,
 }
 
+impl Stretch {
+    /// How many of its bytes come before `at`; an error if it does not reach from there to `end`.
+    fn skip_to(self, at: u64, end: Option<u64>) -> Result<u64, Reason> {
+        let reaches_end = match (self.end, end) {
+            (Some(theirs), Some(wanted)) => theirs >= wanted,
+            _ => true,
+        };
+        at.checked_sub(self.first).filter(|_| reaches_end).ok_or(Reason::Protocol)
+    }
+}
+
 impl Identity {
     /// None for a status that carries no representation of its target.
     pub fn of(head: &AnswerHead) -> Option<(Self, Stretch)> {
@@ -110,14 +121,19 @@ impl Identity {
         if !self.is_same(&other, rule) {
             return Err(Reason::Parity);
         }
-        let reaches_end = match (stretch.end, end.or(self.complete_bytes)) {
-            (Some(theirs), Some(wanted)) => theirs >= wanted,
-            _ => true,
-        };
-        if stretch.first > at || !reaches_end {
-            return Err(Reason::Protocol);
+        stretch.skip_to(at, end.or(self.complete_bytes))
+    }
+
+    /// The same where digests of the bytes tell whether they are right, and only the length has to fit.
+    pub fn go_on_checked(&self, head: &AnswerHead, at: u64, end: Option<u64>) -> Result<u64, Reason> {
+        if head.status >= 500 {
+            return Err(Reason::Http5xx);
         }
-        Ok(at - stretch.first)
+        let (other, stretch) = Self::of(head).ok_or(Reason::Status)?;
+        if self.coding != other.coding || self.complete_bytes != other.complete_bytes {
+            return Err(Reason::Parity);
+        }
+        stretch.skip_to(at, end.or(self.complete_bytes))
     }
 }
 

@@ -33,24 +33,21 @@ struct Place {
     look: Look,
 }
 
-/// One worker's memory of one service's objects.
+/// One worker's memory of one service's objects; takes its place with the first.
+#[derive(Clone, Default)]
 pub struct KnownObjects {
     places: Vec<Place>,
 }
 
-impl Default for KnownObjects {
-    fn default() -> Self {
-        Self { places: vec![Place::default(); PLACES] }
-    }
-}
-
 impl Look {
-    /// None where the answer says nothing of the object: another status than 200, or a coded body.
+    /// None where the answer says nothing of the object: another status than 200, or one that depends on more than the
+    /// target.
     pub fn of(head: &AnswerHead) -> Option<Self> {
-        if head.status != 200 {
+        let value = |name| value_of(&head.fields, name);
+        let varies = value("vary").is_some_and(|names| !names.eq_ignore_ascii_case(b"accept-encoding"));
+        if head.status != 200 || varies {
             return None;
         }
-        let value = |name| value_of(&head.fields, name);
         let essence = value("content-type").map(|kind| {
             let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
             essence.trim_ascii().to_ascii_lowercase()
@@ -90,6 +87,7 @@ impl KnownObjects {
 
     /// This is how it looks from now on.
     pub fn learn(&mut self, key: u64, look: Look) {
+        self.places.resize(PLACES, Place::default());
         if let Some(place) = self.places.get_mut(key as usize % PLACES) {
             *place = Place { key, look };
         }

@@ -2,7 +2,7 @@
 
 use crate::cache::store::{Next, Object, Reader, Writer};
 use crate::count::Reason;
-use crate::edge::answer::Relay;
+use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::fill::{self, Coming};
