@@ -73,6 +73,11 @@ impl Health {
         }
     }
 
+    /// How many attempts in a row have failed.
+    pub fn failures_in_row(&self) -> u32 {
+        self.failures_in_row
+    }
+
     /// One request takes the trial: the others keep the upstream last until its outcome is known or 2 s passed.
     pub fn begin_trial(&mut self, now_ms: u64) {
         self.back_until_ms = now_ms.saturating_add(STEP_BACK_MS);

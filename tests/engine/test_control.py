@@ -18,7 +18,7 @@ from engine_process import Engine, engine, poll
 
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
-from polycdn.model.settings import CacheRules, Certificate, Limits, Settings, Zone
+from polycdn.model.settings import CacheRules, Certificate, Fallback, Limits, Reflexes, Settings, Zone
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
 from polycdn.model.wire import canonical, digest, to_json
 
@@ -296,8 +296,17 @@ def test_every_field_of_the_model_is_understood(server):
         Zone(zone.apex, zone.name_servers, zone.mailbox, 1, 2, 3, 4),
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
         CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
+        Reflexes("digest", "strict", "service", 1, 2, 3, 4, 5, 6, 7, Fallback(503, "text/html", "/dev/null")),
     )
-    for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint):
+    for one in (
+        settings,
+        settings.limits,
+        settings.cache,
+        settings.reflexes,
+        settings.zone,
+        expect,
+        endpoint,
+    ):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -310,7 +319,7 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone, CacheRules):
+    for model in (Limits, Zone, CacheRules, Reflexes):
         for field in fields(model):
             if isinstance(field.default, int):
                 value = str(field.default).lower()

@@ -26,7 +26,7 @@ from providers import (
     upstream,
 )
 
-from polycdn.model.settings import Limits, Upstream
+from polycdn.model.settings import Limits, Reflexes, Upstream
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, ProviderKind, Region
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
@@ -64,8 +64,8 @@ FAULTS = {
 def test_any_fault_before_the_first_byte_goes_on_to_the_next_provider(shared_edge, fault):
     behave, reason = FAULTS[fault]
     with Provider(behave) as bad, Provider(answer()) as good:
-        service = settings(upstream("bad", bad.port), upstream("good", good.port), objects=PROBED)
-        shared_edge.serve(service)
+        ups = (upstream("bad", bad.port), upstream("good", good.port))
+        shared_edge.serve(settings(*ups, objects=PROBED, reflexes=Reflexes(hedge_budget_bp=0)))
         reply = parse(shared_edge.raw(get("/probed")))
         assert (reply.status, reply.body) == (200, b"good")
         assert len(bad.requests) == 1

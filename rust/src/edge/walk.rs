@@ -1,6 +1,6 @@
 //! One request at the upstreams: in their order, one beside the other where one is silent, until one answers well.
 
-use crate::choose::{Reached, may_repeat};
+use crate::choose::{Reached, Stance, may_repeat};
 use crate::count::{Outcome, Reason};
 use crate::document::IdempotencyScope;
 use crate::edge::answer::{Answer, Body, relayed};
@@ -34,6 +34,9 @@ const HOLD_UNKNOWN: Duration = Duration::from_millis(500);
 /// How long an upstream may be silent before a client that leaves counts against it.
 const SILENCE_MS: u64 = 1_000;
 
+/// From so many failures in a row on, an upstream that was overtaken counts as one that timed out.
+const OVERTAKEN_TO_COUNT: u32 = 3;
+
 /// An event stream may be quiet for so long (5 minutes), whatever `idle_timeout_ms` says of other bodies: nothing to
 /// tell is no fault.
 const QUIET_EVENTS: Duration = Duration::from_secs(300);
@@ -62,6 +65,8 @@ pub struct Walk {
     client: (IpAddr, &'static str),
     pub tried: Vec<Tried>,
     pub fallback: Option<Fallback>,
+    /// There is another to ask who did not fail of late.
+    has_other_opinion: bool,
     /// A good answer that does not look like the object that it is known as.
     doubted: Option<(Attempted, Response, Look)>,
 }
@@ -97,7 +102,15 @@ impl Drop for Waiting<'_> {
 
 impl Walk {
     pub fn new(route: Route, is_counted: bool, client: (IpAddr, &'static str)) -> Self {
-        Self { route, is_counted, client, tried: Vec::new(), fallback: None, doubted: None }
+        Self {
+            route,
+            is_counted,
+            client,
+            tried: Vec::new(),
+            fallback: None,
+            has_other_opinion: false,
+            doubted: None,
+        }
     }
 
     pub async fn run(mut self, order: &Order<'_>, mut pump: Option<Pump>) -> Result<Answer, BodyError> {
@@ -120,6 +133,7 @@ impl Walk {
                 },
             };
             let next = line.get(turn).copied();
+            self.has_other_opinion = next.is_some_and(|next| self.is_well(next));
             let order = &Order { patience: self.patience(order, &destination, next.is_some()), ..*order };
             let (first, second) = match next.filter(|_| pump.is_none() && is_hedgeable(order)) {
                 Some(next) => self.beside(order, (provider, &destination), next).await?,
@@ -142,6 +156,12 @@ impl Walk {
             return Ok(self.answered(order, attempted, response, None, Reason::Ok));
         }
         Ok(self.give_up(order))
+    }
+
+    fn is_well(&self, provider: u16) -> bool {
+        let now_ms = self.route.edge.now_ms();
+        let stance = self.route.destination(provider).map(|destination| destination.stance(now_ms));
+        matches!(stance, Some(Stance::Well | Stance::Shaky))
     }
 
     fn may_go_on(&self, order: &Order<'_>, reached: Reached) -> bool {
@@ -191,10 +211,18 @@ impl Walk {
                 if !is_good(order, &came) {
                     return Ok((came, Some(first.await?)));
                 }
-                // Nobody will know how long it had taken; that it was overtaken is what is known.
-                destination.failed(Reason::Slow, self.route.edge.now_ms());
+                self.overtaken(provider, destination);
                 Ok((came, None))
             }
+        }
+    }
+
+    /// Nobody will know how long it had taken. Once is chance, and says nothing of the provider; several times in a row
+    /// is silence.
+    fn overtaken(&self, provider: u16, destination: &Destination) {
+        destination.failed(Reason::Slow, self.route.edge.now_ms());
+        if destination.health().failures_in_row() >= OVERTAKEN_TO_COUNT {
+            self.route.count(provider, Reason::Timeout, 0);
         }
     }
 
@@ -279,7 +307,7 @@ impl Walk {
         let mut known = self.route.site.known.borrow_mut();
         let likeness = known.likeness(key, &look);
         match self.doubted.take() {
-            None if likeness == Likeness::Strange => {
+            None if likeness == Likeness::Strange && self.has_other_opinion => {
                 self.doubted = Some((attempted, response, look));
                 return Err(Reached::Sent);
             }

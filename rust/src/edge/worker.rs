@@ -193,7 +193,7 @@ impl Edge {
             hedges: RefCell::new(old.map_or_else(Budget::default, |old| old.hedges.borrow().clone())),
             hedge_allowance: Allowance::of_worker(
                 reflexes.hedge_budget_bp,
-                HEDGES_FLOOR_RPS,
+                if reflexes.hedge_budget_bp > 0 { HEDGES_FLOOR_RPS } else { 0 },
                 self.index,
                 workers,
             ),

@@ -68,7 +68,7 @@ impl Look {
     }
 
     fn likeness(&self, other: &Self) -> Likeness {
-        let is_other_kind = self.kind != other.kind;
+        let is_other_kind = self.kind != other.kind && self.kind != 0 && other.kind != 0;
         let lost_etag = other.etag != 0 && self.etag == 0;
         // Under one ETag there is one length (RFC 9110 §8.8.3).
         let is_other_length = self.etag != 0 && self.etag == other.etag && self.bytes != other.bytes;

@@ -95,6 +95,42 @@ class CacheRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """What an edge answers to GET and HEAD when nobody answered well and nothing stored may serve."""
+
+    status: int
+    content_type: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reflexes:
+    """What an edge may do inside one request besides trying the next upstream (decision 0011).
+
+    `identity`: what two providers must agree on before the bytes of one follow those of the other: "etag"
+    (strong), "size+last-modified" or "digest", each besides the ETag. `integrity`: "told" looks at digests that
+    answers carry as they stream, "strict" before the first byte; digests of the settings always are.
+    `idempotency_scope`: among whom an Idempotency-Key is known, "provider" or "service". An upstream that sends
+    nothing for `stall_timeout_ms`, or less than `rate_min_bytes_per_s`, is left in mid-body if another can go on.
+    Bodies up to `hold_bytes_max` wait whole for their digest. Hedges are at most `hedge_budget_bp` of requests.
+    An upstream is given at most `concurrency_max` requests at once, `queue_max` more wait in each worker.
+    `sample_bp` of answers are compared with another provider's.
+    """
+
+    identity: str = "etag"
+    integrity: str = "told"
+    idempotency_scope: str = "provider"
+    stall_timeout_ms: int = 2_000
+    rate_min_bytes_per_s: int = 16_384
+    hold_bytes_max: int = 4_194_304
+    hedge_budget_bp: int = 500
+    concurrency_max: int = 1_024
+    queue_max: int = 4_096
+    sample_bp: int = 10
+    fallback: Fallback | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question.
 
@@ -111,6 +147,7 @@ class Settings:
     zone: Zone | None = None
     limits: Limits = Limits()
     cache: CacheRules | None = None
+    reflexes: Reflexes = Reflexes()
     format: str = SETTINGS_FORMAT
 
 

@@ -117,6 +117,10 @@ impl<M: Meta> Writer<M> {
         &self.object
     }
 
+    pub fn store(&self) -> &Arc<Store<M>> {
+        &self.store
+    }
+
     /// Where the next byte goes, and the end of what this writer is to bring; None while that is not known.
     pub fn range(&self) -> (u64, Option<u64>) {
         (self.at, self.end)

@@ -90,8 +90,14 @@ impl Filling {
                 let _ = self.writer.finish();
                 return None;
             }
-            // The writer goes away unfinished: nobody takes the body for whole.
-            Err(_) => return None,
+            // The writer goes away unfinished: nobody takes the body for whole. Of a corrupt one no block may stay.
+            Err(reason) => {
+                if reason == Reason::Corrupt {
+                    let key = key_hash(self.writer.object().key().octets);
+                    self.writer.store().purge(Target::Key(key), Depth::Hard);
+                }
+                return None;
+            }
         };
         let before = self.writer.range().0;
         match self.writer.push(piece.clone()) {
