@@ -308,3 +308,10 @@ def test_a_keyed_post_is_sent_again_only_where_the_service_shares_its_keys(share
             shared_edge.serve(service(bad, good, reflexes=Reflexes(idempotency_scope=scope)))
             assert parse(shared_edge.raw(request)).status == status
             assert len(good.requests) == (1 if status == 200 else 0)
+
+
+def test_two_providers_that_disagree_are_reported_although_nobody_needed_the_second(shared_edge):
+    with Provider(serves()) as one, Provider(serves(BODY[::-1])) as two:
+        shared_edge.serve(service(one, two, reflexes=Reflexes(sample_bp=10_000)))
+        assert parse(shared_edge.raw(get("/sampled"))).body == BODY
+        poll(lambda: was_reported(shared_edge, "p1", "parity"), "the disagreement was not reported")

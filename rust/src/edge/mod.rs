@@ -19,6 +19,7 @@
 //! | `forward`, `walk`, `route` | a request's way through the upstreams, and whom it may try |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
 //! | `relay`, `resume`, `report` | a body on its way, taken up again elsewhere when it breaks off, and how it ended |
+//! | `sample` | a comparison of two providers now and then |
 //! | `give_up` | what the client gets when nobody answered well |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
@@ -41,6 +42,7 @@ pub mod report;
 pub mod resume;
 pub mod role;
 pub mod route;
+pub mod sample;
 pub mod stored;
 pub mod tls;
 pub mod trailer;

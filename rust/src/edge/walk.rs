@@ -14,6 +14,7 @@ use crate::edge::relay::{Beginning, Patience, Relay};
 use crate::edge::report::Report;
 use crate::edge::resume::{Course, check_of, is_events};
 use crate::edge::route::Route;
+use crate::edge::sample;
 use crate::reflex::known::{Likeness, Look, key_of};
 use crate::reflex::patience::kind_of;
 use bytes::BytesMut;
@@ -379,11 +380,27 @@ impl Walk {
             return Answer { status: 101, fields: response.head.fields, length: None, body, is_ours: false };
         }
         let (course, check) = self.precautions(order, &response, verdict);
+        if course.is_some() {
+            self.compare_now_and_then(order, provider);
+        }
         let patience = self.patience_of(order, &response);
         let make = |response| {
             Relay::new(Beginning { response, destination, place, patience, pump, report, course, check })
         };
         relayed(response, make, order.head.is_head())
+    }
+
+    fn compare_now_and_then(&self, order: &Order<'_>, provider: u16) {
+        let site = &self.route.site;
+        let number = site.sampled.get();
+        site.sampled.set(number.wrapping_add(1));
+        if sample::is_due(number, site.service.settings.reflexes.sample_bp) {
+            let mut others = self.route.line_up(false).into_iter().filter(|other| *other != provider);
+            if let Some(other) = others.next() {
+                let (client, scheme) = self.client;
+                sample::compare(&self.route, order.head, client, scheme, (provider, other));
+            }
+        }
     }
 
     /// What makes a fault in the middle of the body invisible; nothing for an answer that is passed on for want of a

@@ -61,6 +61,8 @@ pub struct Site {
     pub hedge_allowance: Allowance,
     /// What its objects look like.
     pub known: RefCell<KnownObjects>,
+    /// Answers of which some are compared with another provider's. Begins at 1: the first request of a start is not one.
+    pub sampled: Cell<u64>,
 }
 
 /// Hedges that a service with little load may always have, a second.
@@ -198,6 +200,7 @@ impl Edge {
                 workers,
             ),
             known: RefCell::new(old.map_or_else(KnownObjects::default, |old| old.known.borrow().clone())),
+            sampled: Cell::new(old.map_or(1, |old| old.sampled.get())),
         }
     }
 

@@ -105,16 +105,16 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Reflexes:
-    """What an edge may do inside one request besides trying the next upstream (decision 0011).
+    """What an edge may do inside one request besides trying the next upstream (decision 0013).
 
     `identity`: what two providers must agree on before the bytes of one follow those of the other: "etag"
-    (strong), "size+last-modified" or "digest", each besides the ETag. `integrity`: "told" looks at digests that
-    answers carry as they stream, "strict" before the first byte; digests of the settings always are.
-    `idempotency_scope`: among whom an Idempotency-Key is known, "provider" or "service". An upstream that sends
-    nothing for `stall_timeout_ms`, or less than `rate_min_bytes_per_s`, is left in mid-body if another can go on.
-    Bodies up to `hold_bytes_max` wait whole for their digest. Hedges are at most `hedge_budget_bp` of requests.
-    An upstream is given at most `concurrency_max` requests at once, `queue_max` more wait in each worker.
-    `sample_bp` of answers are compared with another provider's.
+    (strong), "size+last-modified" or "digest", each besides the ETag. `integrity`: "told" looks at digests
+    that answers carry as they stream, "strict" before the first byte; digests of the settings always are.
+    `idempotency_scope`: among whom an Idempotency-Key is known, "provider" or "service". An upstream that
+    sends nothing for `stall_timeout_ms`, or less than `rate_min_bytes_per_s`, is left in mid-body if another
+    can go on. Bodies up to `hold_bytes_max` wait whole for their digest. Hedges are at most `hedge_budget_bp`
+    of requests. An upstream is given at most `concurrency_max` requests at once, `queue_max` more wait in
+    each worker. `sample_bp` of answers that can be taken up elsewhere are compared with another provider's.
     """
 
     identity: str = "etag"
