@@ -13,7 +13,6 @@ use crate::edge::worker::{Edge, Site};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// A body that flows for so long is counted as good while it still flows.
 const COUNT_EARLY_MS: u64 = 1_000;
@@ -221,8 +220,8 @@ impl Relay {
                 Step::End => return Ok(None),
                 Step::NeedMore => {}
             }
-            let filled = timeout(self.idle, fill_while_sending(wire, &mut self.pump)).await;
-            match filled.map_err(|_| Reason::Stalled)? {
+            let filled = wire.within(self.idle, fill_while_sending(wire, &mut self.pump)).await;
+            match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),
                 Ok(0) => return Err(Reason::Truncated),
                 Ok(_) => {}
@@ -277,9 +276,9 @@ async fn fill_while_sending(wire: &Wire, pump: &mut Option<Pump>) -> Result<usiz
 }
 
 /// An answer made of an upstream's.
-pub fn relayed(response: Response, make: impl FnOnce(Response) -> Relay, is_head: bool) -> Answer {
+pub fn relayed(mut response: Response, make: impl FnOnce(Response) -> Relay, is_head: bool) -> Answer {
     let (status, length) = (response.head.status, response.head.length);
-    let mut fields = response.head.fields.clone();
+    let mut fields = std::mem::take(&mut response.head.fields);
     fields.push(Field::new("via", Bytes::from_static(b"1.1 polycdn")));
     let framing = response.head.framing;
     let mut relay = make(response);

@@ -87,15 +87,18 @@ impl Destination {
 
     pub fn keep(&self, wire: Wire, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        let is_clean = wire.with_unread(|unread| std::mem::take(unread).is_empty());
+        // Its memory stays with it for a moment: of what it brought last something may still be in use.
+        let is_clean = wire.with_unread(|unread| unread.is_empty());
         if idle.len() < IDLE_MAX && is_clean {
             idle.push(Idle { wire, since_ms: now_ms });
         }
     }
 
-    /// Drops connections that were idle for too long.
+    /// Drops connections that were idle for too long, and the memory of the others.
     pub fn forget_old(&self, now_ms: u64) {
-        self.idle.borrow_mut().retain(|idle| now_ms.saturating_sub(idle.since_ms) <= IDLE_MS_MAX);
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| now_ms.saturating_sub(idle.since_ms) <= IDLE_MS_MAX);
+        idle.iter().for_each(|idle| idle.wire.rest());
     }
 
     /// A new connection, with TLS agreed if the endpoint has it.

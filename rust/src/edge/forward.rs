@@ -16,7 +16,6 @@ use bytes::{Bytes, BytesMut};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// A body of known length up to this size is waited for, for so long, before the answer is passed on: if its
 /// upstream breaks off meanwhile, the next one can still be asked.
@@ -117,7 +116,7 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     let limits = &site.service.settings.limits;
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let order = Order {
-        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme, edge.loop_id()),
+        bytes: &head_bytes(&head, client, scheme, edge.loop_id()),
         expected: site.prepared.expected.get(&*head.target),
         head: &head,
         limits,
@@ -372,7 +371,7 @@ async fn hold(response: &Response, body_bytes: u64) -> Result<(), Failure> {
         }
         Ok(())
     };
-    timeout(HOLD, whole).await.unwrap_or(Ok(()))
+    response.wire.within(HOLD, whole).await.unwrap_or(Ok(()))
 }
 
 fn answered(

@@ -22,6 +22,7 @@
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
 //! | `wire`, `tls` | bytes and keys |
+//! | `patience` | time limits |
 
 pub mod answer;
 pub mod attempt;
@@ -29,10 +30,12 @@ pub mod body;
 pub mod destination;
 pub mod forward;
 pub mod framing;
+
 pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod message;
+pub mod patience;
 pub mod role;
 pub mod stored;
 pub mod tls;

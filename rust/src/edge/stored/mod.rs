@@ -15,7 +15,9 @@ pub mod asker;
 pub mod body;
 pub mod entry;
 pub mod fill;
+pub mod found;
 pub mod hit;
+
 pub mod keep;
 pub mod purge;
 pub mod serve;
