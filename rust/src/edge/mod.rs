@@ -21,7 +21,7 @@
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
-//! | `wire`, `tls` | bytes and keys |
+//! | `wire`, `gather`, `tls` | bytes and keys |
 //! | `patience` | time limits |
 
 pub mod answer;
@@ -30,7 +30,7 @@ pub mod body;
 pub mod destination;
 pub mod forward;
 pub mod framing;
-
+pub mod gather;
 pub mod h1;
 pub mod h2;
 pub mod head;
