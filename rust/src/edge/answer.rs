@@ -86,9 +86,9 @@ impl Flow {
 }
 
 /// An answer made of an upstream's.
-pub fn relayed(response: Response, make: impl FnOnce(Response) -> Relay, is_head: bool) -> Answer {
+pub fn relayed(mut response: Response, make: impl FnOnce(Response) -> Relay, is_head: bool) -> Answer {
     let (status, length) = (response.head.status, response.head.length);
-    let mut fields = response.head.fields.clone();
+    let mut fields = std::mem::take(&mut response.head.fields);
     fields.push(Field::new("via", Bytes::from_static(b"1.1 polycdn")));
     let framing = response.head.framing;
     let mut relay = make(response);

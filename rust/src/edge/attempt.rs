@@ -1,5 +1,6 @@
 //! One try of a request at one upstream, up to the head of its answer.
 
+use crate::cache::semantics::fields::put_number;
 use crate::choose::{Reached, may_repeat};
 use crate::count::Reason;
 use crate::document::{Expect, Limits};
@@ -11,19 +12,27 @@ use crate::edge::head::{HeadScan, parse_answer};
 use crate::edge::message::{AnswerHead, RequestHead, phrase, value_of};
 use crate::edge::wire::Wire;
 use ::h2::server::SendResponse;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::{Error, ErrorKind, IoSlice};
+use std::io::{Error, ErrorKind, IoSlice, Write};
+use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Informational answers before the real one; more is a loop.
 const INTERIM_MAX: usize = 16;
 
 /// How long a client may take to accept one.
 const INTERIM_WRITE: Duration = Duration::from_secs(5);
+
+/// Room for a request's head; a longer one needs more.
+const HEAD_BYTES: usize = 1_024;
+
+/// Fields of a request that are written anew, with what the client's said in front.
+const ADDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "cdn-loop"];
 
 /// Where informational answers go.
 pub enum Interim {
@@ -136,13 +145,13 @@ pub fn rewind(pump: &mut Option<Pump>) -> bool {
 
 async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Result<Response, Ended> {
     let idle = Duration::from_millis(order.limits.idle_timeout_ms);
-    match timeout(idle, wire.write_all(&mut [IoSlice::new(order.bytes)])).await {
-        Err(_) => return Err(Failure::sent(Reason::Timeout).into()),
+    match wire.within(idle, wire.write_all(&mut [IoSlice::new(order.bytes)])).await {
+        None => return Err(Failure::sent(Reason::Timeout).into()),
         // It may have answered before it closed: the answer decides.
-        Ok(Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
+        Some(Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
             return Err(Failure::sent(lost(&error)).into());
         }
-        Ok(_) => {}
+        Some(_) => {}
     }
     let head = first_answer(order, &wire, pump).await?;
     Ok(Response { wire, head })
@@ -152,10 +161,9 @@ async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Res
 /// whole request: a slow client is not its fault.
 async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -> Result<AnswerHead, Ended> {
     let patience = order.patience;
-    let answer = real_head(order, wire);
-    tokio::pin!(answer);
+    let mut answer = pin!(real_head(order, wire));
     let Some(pump) = pump.as_mut().filter(|pump| !pump.is_done()) else {
-        return within(patience, answer).await;
+        return answer_within(wire, patience, answer).await;
     };
     let sent = tokio::select! {
         biased;
@@ -163,27 +171,26 @@ async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -
         sent = pump.run(wire) => sent,
     };
     match sent {
-        Ok(()) => within(patience, answer).await,
+        Ok(()) => answer_within(wire, patience, answer).await,
         Err(PumpError::Client(error)) => Err(Ended::Client(error)),
         Err(PumpError::UpstreamStalled) => Err(Failure::sent(Reason::Timeout).into()),
         // It stopped reading; it may have said why.
-        Err(PumpError::Upstream(error)) => match within(patience.min(Duration::from_secs(1)), answer).await {
-            Err(Ended::Failed(_)) => Err(Failure::sent(lost(&error)).into()),
-            head => head,
-        },
+        Err(PumpError::Upstream(error)) => {
+            match answer_within(wire, patience.min(Duration::from_secs(1)), answer).await {
+                Err(Ended::Failed(_)) => Err(Failure::sent(lost(&error)).into()),
+                head => head,
+            }
+        }
     }
 }
 
-async fn within(
+async fn answer_within(
+    wire: &Wire,
     patience: Duration,
     answer: impl Future<Output = Result<AnswerHead, Failure>>,
 ) -> Result<AnswerHead, Ended> {
-    tokio::pin!(answer);
-    tokio::select! {
-        biased;
-        head = &mut answer => head.map_err(Ended::from),
-        () = sleep(patience) => Err(Failure::sent(Reason::Timeout).into()),
-    }
+    let head = wire.within(patience, answer).await;
+    head.unwrap_or(Err(Failure::sent(Reason::Timeout))).map_err(Ended::from)
 }
 
 /// The head of the final answer; interim ones (RFC 9110 §15.2) are read over.
@@ -286,45 +293,44 @@ fn fits_field(head: &AnswerHead, name: &str, value: &str) -> bool {
 }
 
 /// The request's head for an upstream, with what a proxy adds (RFC 9110 §7.6.3).
-pub fn head_bytes(head: &RequestHead, client: &str, scheme: &str, loop_id: &str) -> Bytes {
-    let mut bytes = Vec::with_capacity(512);
+pub fn head_bytes(head: &RequestHead, client: IpAddr, scheme: &str, loop_id: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD_BYTES);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
     put(&[&head.method, b" ", &head.target, b" HTTP/1.1\r\nhost: ", &head.authority, b"\r\n"]);
-    let (mut forwarded, mut loops): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
-    for field in &head.fields {
-        if field.is("x-forwarded-for") {
-            forwarded.push(field.value.chunk());
-        } else if field.is("cdn-loop") {
-            loops.push(field.value.chunk());
-        } else if !field.is("x-forwarded-proto") {
-            put(&[&field.name, b": ", &field.value, b"\r\n"]);
-        }
+    for field in head.fields.iter().filter(|field| !ADDED.iter().any(|name| field.is(name))) {
+        put(&[&field.name, b": ", &field.value, b"\r\n"]);
     }
-    forwarded.push(client.as_bytes());
-    loops.push(loop_id.as_bytes());
-    put(&[
-        b"x-forwarded-for: ",
-        &forwarded.join(&b", "[..]),
-        b"\r\nx-forwarded-proto: ",
-        scheme.as_bytes(),
-        b"\r\ncdn-loop: ",
-        &loops.join(&b", "[..]),
-        b"\r\n",
-    ]);
+    put(&[b"x-forwarded-for: "]);
+    values(head, "x-forwarded-for").for_each(|value| put(&[value, b", "]));
+    // Writing to memory cannot fail.
+    let _ = write!(bytes, "{}", client.to_canonical());
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    put(&[b"\r\nx-forwarded-proto: ", scheme.as_bytes(), b"\r\ncdn-loop: "]);
+    values(head, "cdn-loop").for_each(|value| put(&[value, b", "]));
     let version: &[u8] = match head.version {
         0 => b"1.0",
         1 => b"1.1",
         _ => b"2",
     };
-    put(&[b"via: ", version, b" polycdn\r\n"]);
+    put(&[loop_id.as_bytes(), b"\r\nvia: ", version, b" polycdn\r\n"]);
     match head.framing {
-        Framing::Length(length) => put(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]),
+        Framing::Length(length) => {
+            put(&[b"content-length: "]);
+            put_number(&mut bytes, length);
+            bytes.extend_from_slice(b"\r\n");
+        }
         Framing::Chunked => put(&[b"transfer-encoding: chunked\r\n"]),
         Framing::None | Framing::UntilClose => {}
     }
     if let Some(protocols) = &head.upgrade {
-        put(&[b"connection: upgrade\r\nupgrade: ", protocols, b"\r\n"]);
+        [b"connection: upgrade\r\nupgrade: ", &protocols[..], b"\r\n"]
+            .iter()
+            .for_each(|part| bytes.extend_from_slice(part));
     }
-    put(&[b"\r\n"]);
-    Bytes::from(bytes)
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+fn values<'a>(head: &'a RequestHead, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    head.fields.iter().filter(|field| field.is(name)).map(|field| &*field.value)
 }

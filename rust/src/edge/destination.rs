@@ -6,7 +6,7 @@ use crate::document::Limits;
 use crate::edge::role::Target;
 use crate::edge::tls::reason_of;
 use crate::edge::wire::{Stream, Wire};
-use crate::reflex::patience::{KINDS, Patience};
+use crate::reflex::first_byte::{FirstBytes, KINDS};
 use crate::reflex::room::Room;
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind};
@@ -85,7 +85,7 @@ struct Idle {
 pub struct Destination {
     target: Target,
     pub budget: RefCell<Budget>,
-    patience: RefCell<[Patience; KINDS]>,
+    first_bytes: RefCell<[FirstBytes; KINDS]>,
     room: RefCell<Room>,
     waiting: Cell<u32>,
     freed: Notify,
@@ -102,7 +102,7 @@ impl Destination {
         Self {
             target: Target { tls, ..target.clone() },
             budget: RefCell::default(),
-            patience: RefCell::default(),
+            first_bytes: RefCell::default(),
             room: RefCell::new(Room::new(room)),
             waiting: Cell::new(0),
             freed: Notify::new(),
@@ -139,14 +139,14 @@ impl Destination {
 
     /// A first byte of a path of that kind came after so long.
     pub fn note_first_byte(&self, kind: usize, first_byte_ms: u64) {
-        if let Some(patience) = self.patience.borrow_mut().get_mut(kind) {
-            patience.note(first_byte_ms);
+        if let Some(times) = self.first_bytes.borrow_mut().get_mut(kind) {
+            times.note(first_byte_ms);
         }
     }
 
     /// What the times of late say of paths of that kind.
-    pub fn with_patience<T>(&self, kind: usize, ask: impl FnOnce(&Patience) -> T) -> Option<T> {
-        self.patience.borrow().get(kind).map(ask)
+    pub fn with_first_bytes<T>(&self, kind: usize, ask: impl FnOnce(&FirstBytes) -> T) -> Option<T> {
+        self.first_bytes.borrow().get(kind).map(ask)
     }
 
     /// A place among the requests under way, when one is free; None when too many wait already or none came free in
@@ -188,15 +188,18 @@ impl Destination {
 
     pub fn keep(&self, wire: Wire, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        let is_clean = wire.with_unread(|unread| std::mem::take(unread).is_empty());
+        // Its memory stays with it for a moment: of what it brought last something may still be in use.
+        let is_clean = wire.with_unread(|unread| unread.is_empty());
         if idle.len() < IDLE_MAX && is_clean {
             idle.push(Idle { wire, since_ms: now_ms });
         }
     }
 
-    /// Drops connections that were idle for too long.
+    /// Drops connections that were idle for too long, and the memory of the others.
     pub fn forget_old(&self, now_ms: u64) {
-        self.idle.borrow_mut().retain(|idle| now_ms.saturating_sub(idle.since_ms) <= IDLE_MS_MAX);
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| now_ms.saturating_sub(idle.since_ms) <= IDLE_MS_MAX);
+        idle.iter().for_each(|idle| idle.wire.rest());
     }
 
     /// A new connection, with TLS agreed if the endpoint has it.

@@ -1,27 +1,29 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
+use crate::cache::semantics::fields::put_number;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
 use crate::edge::forward::{Incoming, respond};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
-use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
-use crate::edge::message::{Field, RequestHead, phrase, value_of};
-use crate::edge::stored::hit::{Hit, hit};
+use crate::edge::head::{HeadScan, Refused, look, skip_empty_lines, slots};
+use crate::edge::message::{RequestHead, value_of};
+use crate::edge::stored::entry::put_line;
+use crate::edge::stored::hit::{Hit, hit, write_status};
 use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// How long a connection may be idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -38,12 +40,23 @@ const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 /// What a client may send ahead while it waits for an answer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// A body up to this size is copied behind its head: the kernel has less to do for one piece than for two.
+const JOINED_BYTES_MAX: usize = 4 * 1024;
+
+/// Buffers for heads that a thread keeps when nobody uses them, and how large they may have become.
+const SHEETS_MAX: usize = 64;
+const SHEET_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    static SHEETS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// What comes next on a connection.
 enum Next {
-    Head(Bytes),
-    /// Answered from memory; the answer's head lies in `scratch`.
+    Request(Box<RequestHead>),
+    /// Answered from memory.
     Hit(Hit),
     Http2,
     Refused(Refused),
@@ -59,18 +72,22 @@ struct Shape {
     idle: Duration,
 }
 
+/// A request's body, as far as the connection needs to know.
+struct Coming {
+    decoder: Rc<RefCell<Decoder>>,
+    owes_continue: Rc<Cell<bool>>,
+}
+
 struct Connection {
     edge: Rc<Edge>,
     wire: Rc<Wire>,
     client: IpAddr,
     scheme: &'static str,
-    scratch: RefCell<Vec<u8>>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
-    let scratch = RefCell::default();
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch };
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -88,8 +105,8 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
                     return;
                 }
             }
-            Next::Head(head) => {
-                if !Box::pin(connection.request(&head)).await {
+            Next::Request(head) => {
+                if !Box::pin(connection.request(*head)).await {
                     return;
                 }
             }
@@ -119,12 +136,12 @@ impl Connection {
         if self.wire.with_unread(|unread| !unread.is_empty()) {
             return true;
         }
-        tokio::select! {
-            biased;
-            filled = async { self.wire.readable().await; self.wire.fill().await } => matches!(filled, Ok(1..)),
-            () = self.edge.drained() => false,
-            () = sleep(patience) => false,
-        }
+        let mut drained = pin!(self.edge.drained());
+        let first = poll_fn(|cx| match self.wire.poll_fill(cx) {
+            Poll::Ready(filled) => Poll::Ready(matches!(filled, Ok(1..))),
+            Poll::Pending => drained.as_mut().poll(cx).map(|()| false),
+        });
+        self.wire.within(patience, first).await.unwrap_or(false)
     }
 
     async fn head(&self, bytes_max: usize, is_first: bool) -> Next {
@@ -148,66 +165,71 @@ impl Connection {
             }
             match scan.end(unread) {
                 Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
-                Ok(Some(end)) if end <= bytes_max => Some(self.hit_or_head(unread, end)),
+                Ok(Some(end)) if end <= bytes_max => {
+                    Some(self.hit_or_request(&unread.split_to(end).freeze()))
+                }
                 Ok(None) if unread.len() <= bytes_max => None,
                 Ok(_) => Some(Next::Refused(TOO_LARGE)),
             }
         })
     }
 
-    fn hit_or_head(&self, unread: &mut BytesMut, end: usize) -> Next {
-        let found = unread
-            .get(..end)
-            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.scratch.borrow_mut()));
-        match found {
-            Some(found) => {
-                unread.advance(end);
-                Next::Hit(found)
-            }
-            None => Next::Head(unread.split_to(end).freeze()),
+    fn hit_or_request(&self, head: &Bytes) -> Next {
+        let mut room = slots();
+        let seen = match look(head, &mut room) {
+            Ok(seen) => seen,
+            Err(refused) => return Next::Refused(refused),
+        };
+        if let Some(hit) = hit(&self.edge, &seen, head.len(), (self.client, self.scheme), sheet) {
+            return Next::Hit(hit);
+        }
+        let limits = self.edge.site(seen.authority()).map(|site| site.service.settings.limits.head_bytes_max);
+        match limits {
+            Some(bytes_max) if head.len() as u64 > bytes_max => Next::Refused(TOO_LARGE),
+            _ => Next::Request(Box::new(seen.owned(head))),
         }
     }
 
     /// Writes an answer from memory; whether another request may follow.
     async fn send_hit(&self, hit: Hit) -> bool {
-        let head = std::mem::take(&mut *self.scratch.borrow_mut());
-        let is_sent = self.write(&[&head, &hit.body], hit.idle).await.is_ok();
-        *self.scratch.borrow_mut() = head;
-        if is_sent && !hit.is_persistent {
+        let Hit { mut head, body, is_persistent, idle } = hit;
+        let mut rest = &body[..];
+        if rest.len() <= JOINED_BYTES_MAX {
+            head.extend_from_slice(rest);
+            rest = &[];
+        }
+        let is_sent = self.write(&[&head, rest], idle).await.is_ok();
+        put_back(head);
+        if is_sent && !is_persistent {
             self.wire.close_gently().await;
         }
-        is_sent && hit.is_persistent
+        is_sent && is_persistent
     }
 
     /// Answers one request; whether another may follow.
-    async fn request(&self, bytes: &Bytes) -> bool {
-        let head = match parse_request(bytes) {
-            Ok(head) => head,
-            Err(refused) => {
-                self.refuse(refused).await;
-                return false;
-            }
-        };
-        let limits = self.edge.site(&head.authority).map(|site| site.service.settings.limits.clone());
-        if limits.as_ref().is_some_and(|limits| bytes.len() as u64 > limits.head_bytes_max) {
-            self.refuse(TOO_LARGE).await;
-            return false;
-        }
+    async fn request(&self, head: RequestHead) -> bool {
+        let limits = self.edge.site(&head.authority);
+        let limits = limits.map(|site| Duration::from_millis(site.service.settings.limits.idle_timeout_ms));
         let shape = Shape {
             is_head: head.is_head(),
             version: head.version,
             is_persistent: head.is_persistent,
-            idle: limits.map_or(WRITE_IDLE, |limits| Duration::from_millis(limits.idle_timeout_ms)),
+            idle: limits.unwrap_or(WRITE_IDLE),
         };
         self.answer(head, shape).await
     }
 
     async fn answer(&self, head: RequestHead, mut shape: Shape) -> bool {
-        let decoder = Rc::new(RefCell::new(Decoder::new(head.framing)));
-        let owes_continue = Rc::new(Cell::new(head.expects_continue));
-        let has_body = head.framing != Framing::None;
-        let body = || H1Body::new(Rc::clone(&self.wire), Rc::clone(&decoder), Rc::clone(&owes_continue));
-        let source = has_body.then(|| Source::H1(body()));
+        let coming = (head.framing != Framing::None).then(|| Coming {
+            decoder: Rc::new(RefCell::new(Decoder::new(head.framing))),
+            owes_continue: Rc::new(Cell::new(head.expects_continue)),
+        });
+        let has_body = coming.is_some();
+        let body = |coming: &Coming| {
+            let (decoder, owes_continue) = (Rc::clone(&coming.decoder), Rc::clone(&coming.owes_continue));
+            Source::H1(H1Body::new(Rc::clone(&self.wire), decoder, owes_continue))
+        };
+        let source = coming.as_ref().map(body);
         let interim = match shape.version {
             0 => Interim::Nowhere,
             _ => Interim::H1(Rc::clone(&self.wire)),
@@ -232,18 +254,21 @@ impl Connection {
             }
         };
         // A client that still waits to be told to go on may send its body, or the next request: nobody can know.
-        let is_body_settled = decoder.borrow().is_done() || !owes_continue.replace(false);
-        shape.is_persistent &= is_body_settled && !self.edge.is_draining();
+        let is_settled =
+            |coming: &Coming| coming.decoder.borrow().is_done() || !coming.owes_continue.replace(false);
+        shape.is_persistent &= coming.as_ref().is_none_or(is_settled) && !self.edge.is_draining();
         if !self.send(answer, &shape).await || !shape.is_persistent {
             return false;
         }
-        self.skip_rest(&decoder).await
+        match coming {
+            Some(coming) => self.skip_rest(&coming.decoder).await,
+            None => true,
+        }
     }
 
     /// Returns when the client is surely gone. One that only says that it sends no more may still want its answer.
     async fn left(&self) {
         while self.wire.with_unread(|unread| unread.len()) < AHEAD_BYTES_MAX {
-            self.wire.readable().await;
             match self.wire.fill().await {
                 Err(_) => return,
                 Ok(0) => break,
@@ -286,7 +311,8 @@ impl Connection {
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
     async fn send(&self, answer: Answer, shape: &Shape) -> bool {
         let (framing, is_persistent) = framing_of(&answer, shape);
-        let head = head_bytes(&answer, shape, framing, is_persistent, &self.edge.date());
+        let mut head = sheet();
+        write_head(&answer, shape, framing, is_persistent, &self.edge.date(), &mut head);
         let is_whole = match answer.body {
             Body::None => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
@@ -300,6 +326,7 @@ impl Connection {
                 return false;
             }
         };
+        put_back(head);
         if is_whole && !is_persistent {
             self.wire.close_gently().await;
         }
@@ -363,12 +390,10 @@ impl Connection {
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        let mut write = pin!(self.wire.write_all(&mut slices));
-        // Mostly the kernel takes all at once, and no timer is needed.
-        match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
-            Poll::Ready(written) => written,
-            Poll::Pending => timeout(idle, write).await?,
-        }
+        self.wire
+            .within(idle, self.wire.write_all(&mut slices))
+            .await
+            .unwrap_or(Err(ErrorKind::TimedOut.into()))
     }
 
     /// Bytes both ways until either side ends or nothing moves.
@@ -414,31 +439,51 @@ fn framing_of(answer: &Answer, shape: &Shape) -> (Framing, bool) {
     }
 }
 
-fn head_bytes(answer: &Answer, shape: &Shape, framing: Framing, is_persistent: bool, date: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
-    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    let status = answer.status;
-    put(&[b"HTTP/1.1 ", status.to_string().as_bytes(), b" ", phrase(status).as_bytes(), b"\r\n"]);
-    let put_field =
-        |put: &mut dyn FnMut(&[&[u8]]), field: &Field| put(&[&field.name, b": ", &field.value, b"\r\n"]);
-    answer.fields.iter().for_each(|field| put_field(&mut put, field));
-    if value_of(&answer.fields, "date").is_none() && status >= 200 {
-        put(&[b"date: ", date, b"\r\n"]);
+fn write_head(
+    answer: &Answer,
+    shape: &Shape,
+    framing: Framing,
+    is_persistent: bool,
+    date: &[u8],
+    out: &mut Vec<u8>,
+) {
+    write_status(answer.status, out);
+    answer.fields.iter().for_each(|field| put_line(&field.name, &field.value, out));
+    if value_of(&answer.fields, "date").is_none() && answer.status >= 200 {
+        put_line(b"date", date, out);
     }
     if let Body::Tunnel(_, protocol) = &answer.body {
-        put(&[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n\r\n"]);
-        return bytes;
+        put_line(b"connection", b"upgrade", out);
+        put_line(b"upgrade", protocol, out);
+        return out.extend_from_slice(b"\r\n");
     }
     match answer.length {
-        Some(length) if status != 204 => put(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]),
-        _ if framing == Framing::Chunked => put(&[b"transfer-encoding: chunked\r\n"]),
+        Some(length) if answer.status != 204 => {
+            out.extend_from_slice(b"content-length: ");
+            put_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        _ if framing == Framing::Chunked => put_line(b"transfer-encoding", b"chunked", out),
         _ => {}
     }
     match (is_persistent, shape.version) {
-        (false, _) => put(&[b"connection: close\r\n"]),
-        (true, 0) => put(&[b"connection: keep-alive\r\n"]),
+        (false, _) => put_line(b"connection", b"close", out),
+        (true, 0) => put_line(b"connection", b"keep-alive", out),
         _ => {}
     }
-    put(&[b"\r\n"]);
-    bytes
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An empty buffer for a head, mostly one that was used before.
+fn sheet() -> Vec<u8> {
+    SHEETS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn put_back(mut sheet: Vec<u8>) {
+    SHEETS.with_borrow_mut(|sheets| {
+        if sheets.len() < SHEETS_MAX && sheet.capacity() <= SHEET_BYTES_MAX {
+            sheet.clear();
+            sheets.push(sheet);
+        }
+    });
 }

@@ -1,27 +1,29 @@
-//! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
+//! A client's HTTP/2 connection: the `h2` crate keeps its frames. What lies in memory is answered at once; every other
+//! stream is a task.
 
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
 use crate::edge::forward::{self, Incoming};
 use crate::edge::framing::Framing;
+use crate::edge::gather::Gather;
 use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
+use crate::edge::patience::{Patience, within};
+use crate::edge::stored::hit_h2::hit;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::worker::Edge;
-use bytes::{Buf, Bytes, BytesMut};
-use h2::server::{Builder, SendResponse};
+use bytes::{Bytes, BytesMut};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::{IoSlice, Result};
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 /// What a client may have open at once on one connection, and send ahead on it.
@@ -43,63 +45,66 @@ const WRITE_IDLE: Duration = Duration::from_secs(30);
 /// Turns given to the connection's task before a stream is reset.
 const FLUSH_TURNS: usize = 4;
 
-/// A connection of which some was read already.
-struct Rewound {
-    first: BytesMut,
-    stream: Stream,
+/// What comes next on a connection.
+enum Next {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    Drain,
+    /// Nothing came for as long as `KEEP_ALIVE`.
+    Idle,
+    Over,
 }
 
-impl AsyncRead for Rewound {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        let this = self.get_mut();
-        if this.first.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        }
-        let bytes = this.first.len().min(buf.remaining());
-        buf.put_slice(&this.first[..bytes]);
-        this.first.advance(bytes);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// What the tasks of a connection's streams share.
+struct Session {
+    edge: Rc<Edge>,
+    client: IpAddr,
+    scheme: &'static str,
+    /// Streams that have a task of their own.
+    open: Cell<usize>,
 }
 
 /// Serves a connection on which HTTP/2 was agreed by TLS.
 pub async fn serve(edge: Rc<Edge>, stream: Stream, client: IpAddr, scheme: &'static str) {
-    run(edge, Rewound { first: BytesMut::new(), stream }, client, scheme).await;
+    run(edge, Gather::new(stream, BytesMut::new()), client, scheme).await;
 }
 
 /// Serves a connection whose beginning was read already.
 pub async fn serve_begun(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
     let (stream, first) = wire.into_parts();
-    run(edge, Rewound { first, stream }, client, scheme).await;
+    run(edge, Gather::new(stream, first), client, scheme).await;
 }
 
-async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) {
+async fn run(edge: Rc<Edge>, io: Gather, client: IpAddr, scheme: &'static str) {
+    let Some(mut connection) = begin(&edge, &io).await else { return };
+    let session = Rc::new(Session { edge: Rc::clone(&edge), client, scheme, open: Cell::new(0) });
+    let mut drained = pin!(edge.drained());
+    let patience = RefCell::new(Patience::default());
+    let timer = |cx: &mut Context<'_>, until| patience.borrow_mut().poll(cx, until);
+    let mut is_ending = false;
+    loop {
+        let next = poll_fn(|cx| match connection.poll_accept(cx) {
+            Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Next::Request(request, respond)),
+            Poll::Ready(_) => Poll::Ready(Next::Over),
+            Poll::Pending => match io.poll_send(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(Next::Over),
+                _ if is_ending => Poll::Pending,
+                _ => drained.as_mut().poll(cx).map(|()| Next::Drain),
+            },
+        });
+        match within(KEEP_ALIVE, next, timer).await.unwrap_or(Next::Idle) {
+            Next::Request(request, respond) => session.answer(request, respond),
+            Next::Idle if session.open.get() > 0 => {}
+            Next::Drain | Next::Idle if !is_ending => {
+                is_ending = true;
+                connection.graceful_shutdown();
+            }
+            Next::Drain | Next::Idle | Next::Over => return,
+        }
+    }
+}
+
+/// The connection, once both sides have said how they want it.
+async fn begin(edge: &Edge, io: &Gather) -> Option<Connection<Gather, Bytes>> {
     let (patience, head_bytes_max) = edge.client_limits();
     let mut builder = Builder::new();
     builder
@@ -109,80 +114,86 @@ async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) 
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES);
-    let Ok(Ok(mut connection)) = timeout(patience, builder.handshake::<_, Bytes>(io)).await else { return };
-    let open = Rc::new(Cell::new(0_usize));
-    let mut is_ending = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            accepted = connection.accept() => accepted,
-            () = edge.drained(), if !is_ending => {
-                is_ending = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            () = tokio::time::sleep(KEEP_ALIVE), if !is_ending => {
-                if open.get() == 0 {
-                    is_ending = true;
-                    connection.graceful_shutdown();
-                }
-                continue;
-            }
-        };
-        let Some(Ok((request, respond))) = accepted else { return };
-        open.set(open.get() + 1);
-        let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
-        tokio::task::spawn_local(async move {
-            exchange(&edge, request, respond, client, scheme).await;
-            open.set(open.get().saturating_sub(1));
-        });
-    }
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(io.clone()));
+    let begun = poll_fn(|cx| {
+        let begun = handshake.as_mut().poll(cx);
+        // An error shows again where the crate meets it.
+        let _ = io.poll_send(cx);
+        begun
+    });
+    timeout(patience, begun).await.ok()?.ok()
 }
 
-async fn exchange(
-    edge: &Rc<Edge>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    client: IpAddr,
-    scheme: &'static str,
-) {
-    let respond = Rc::new(RefCell::new(respond));
-    let (parts, body) = request.into_parts();
-    let is_head = parts.method == http::Method::HEAD;
-    let head = match request_head(&parts, body.is_end_stream()) {
-        Ok(head) => head,
-        Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
-    };
-    let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
-    let interim = Interim::H2(Rc::clone(&respond));
-    let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
-    let forwarded = tokio::select! {
-        biased;
-        forwarded = forward::respond(edge, incoming) => forwarded,
-        _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
-    };
-    match forwarded {
-        Ok(answer) => send(edge, &respond, answer, is_head).await,
-        Err(BodyError::Gone) => respond.borrow_mut().send_reset(Reason::CANCEL),
-        Err(BodyError::Stalled) => {
-            send(edge, &respond, Answer::own(408, "the body took too long"), is_head).await
+impl Session {
+    /// Answers a request: at once from memory, or by a task of its own.
+    fn answer(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (parts, body) = request.into_parts();
+        let hit = if body.is_end_stream() { self.hit(&parts) } else { None };
+        let Some((head, body)) = hit else {
+            return self.spawn(async move |session| session.exchange(&parts, body, respond).await);
+        };
+        let Ok(mut stream) = respond.send_response(head, body.is_empty()) else { return };
+        if body.is_empty() {
+            return;
         }
-        Err(BodyError::Broken(why)) => send(edge, &respond, Answer::own(400, why), is_head).await,
+        stream.reserve_capacity(body.len());
+        if stream.capacity() >= body.len() {
+            let _ = stream.send_data(body, true);
+        } else {
+            self.spawn(async move |_| {
+                send_piece(&mut stream, body, true).await;
+            });
+        }
+    }
+
+    fn hit(&self, parts: &Parts) -> Option<(Response<()>, Bytes)> {
+        let asked = (authority(parts).ok()?, target(parts).ok().filter(|target| target.starts_with('/'))?);
+        hit(&self.edge, parts, (asked.0, asked.1.as_bytes()), (self.client, self.scheme))
+    }
+
+    fn spawn(self: &Rc<Self>, work: impl AsyncFnOnce(&Self) + 'static) {
+        let session = Rc::clone(self);
+        session.open.set(session.open.get() + 1);
+        tokio::task::spawn_local(async move {
+            work(&session).await;
+            session.open.set(session.open.get().saturating_sub(1));
+        });
+    }
+
+    async fn exchange(&self, parts: &Parts, body: RecvStream, respond: SendResponse<Bytes>) {
+        let (edge, respond) = (&self.edge, Rc::new(RefCell::new(respond)));
+        let is_head = parts.method == http::Method::HEAD;
+        let head = match request_head(parts, body.is_end_stream()) {
+            Ok(head) => head,
+            Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
+        };
+        let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
+        let interim = Interim::H2(Rc::clone(&respond));
+        let (client, scheme) = (self.client, self.scheme);
+        let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
+        let forwarded = tokio::select! {
+            biased;
+            forwarded = forward::respond(edge, incoming) => forwarded,
+            _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
+        };
+        match forwarded {
+            Ok(answer) => send(edge, &respond, answer, is_head).await,
+            Err(BodyError::Gone) => respond.borrow_mut().send_reset(Reason::CANCEL),
+            Err(BodyError::Stalled) => {
+                send(edge, &respond, Answer::own(408, "the body took too long"), is_head).await
+            }
+            Err(BodyError::Broken(why)) => send(edge, &respond, Answer::own(400, why), is_head).await,
+        }
     }
 }
 
 /// The same request as HTTP/1 would have it. The `h2` crate has refused connection fields and a body that is not as long
 /// as it says.
 fn request_head(parts: &Parts, has_ended: bool) -> std::result::Result<RequestHead, &'static str> {
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let is_target = target.starts_with('/') || target == "*" && parts.method == http::Method::OPTIONS;
-    if !is_target || !target.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
-        return Err("the path is not one");
-    }
     Ok(RequestHead {
         method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
-        target: Bytes::copy_from_slice(target.as_bytes()),
-        authority: authority(parts)?,
+        target: Bytes::copy_from_slice(target(parts)?.as_bytes()),
+        authority: Bytes::copy_from_slice(authority(parts)?),
         fields: fields(parts),
         framing: framing(parts, has_ended)?,
         version: 2,
@@ -192,9 +203,19 @@ fn request_head(parts: &Parts, has_ended: bool) -> std::result::Result<RequestHe
     })
 }
 
+fn target(parts: &Parts) -> std::result::Result<&str, &'static str> {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let is_target = target.starts_with('/') || target == "*" && parts.method == http::Method::OPTIONS;
+    if is_target && target.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        Ok(target)
+    } else {
+        Err("the path is not one")
+    }
+}
+
 /// `:authority`, or Host; both must say the same (RFC 9113 §8.3.1).
-fn authority(parts: &Parts) -> std::result::Result<Bytes, &'static str> {
-    let mut hosts = parts.headers.get_all("host").iter();
+fn authority(parts: &Parts) -> std::result::Result<&[u8], &'static str> {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let authority = match (named, host.map(HeaderValue::as_bytes), second) {
@@ -206,11 +227,7 @@ fn authority(parts: &Parts) -> std::result::Result<Bytes, &'static str> {
         (None, Some(host), _) => host,
         (None, None, _) => return Err("no :authority"),
     };
-    if is_authority(authority) {
-        Ok(Bytes::copy_from_slice(authority))
-    } else {
-        Err(":authority is not a host")
-    }
+    if is_authority(authority) { Ok(authority) } else { Err(":authority is not a host") }
 }
 
 /// All fields but those of the connection; several Cookie fields become one (RFC 9113 §8.2.3).

@@ -101,8 +101,13 @@ impl<'h> Seen<'h, '_> {
         self.path.filter(|path| is_plain && path.starts_with('/')).map(|path| (self.authority, path))
     }
 
+    /// Host and port that the request is for.
+    pub fn authority(&self) -> &'h [u8] {
+        self.authority
+    }
+
     /// The same on its own, sharing the memory of `head`.
-    fn owned(&self, head: &Bytes) -> RequestHead {
+    pub fn owned(&self, head: &Bytes) -> RequestHead {
         let target = self.path.map(|path| head.slice_ref(path.as_bytes()));
         let version = self.version;
         RequestHead {

@@ -24,7 +24,8 @@
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
-//! | `wire`, `tls` | bytes and keys |
+//! | `wire`, `gather`, `tls` | bytes and keys |
+//! | `patience` | time limits |
 
 pub mod answer;
 pub mod attempt;
@@ -32,11 +33,13 @@ pub mod body;
 pub mod destination;
 pub mod forward;
 pub mod framing;
+pub mod gather;
 pub mod give_up;
 pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod message;
+pub mod patience;
 pub mod relay;
 pub mod report;
 pub mod resume;

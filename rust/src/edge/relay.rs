@@ -18,7 +18,6 @@ use crate::reflex::events::Events;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// A body that flows for so long is counted as good while it still flows.
 const COUNT_EARLY_MS: u64 = 1_000;
@@ -28,7 +27,7 @@ const RATE_WINDOW_MS: u64 = 2_000;
 
 /// How an upstream's body is waited for.
 #[derive(Clone, Copy)]
-pub struct Patience {
+pub struct Waits {
     /// Without a byte, when nobody else could go on.
     pub idle: Duration,
     /// Without a byte, when somebody could.
@@ -42,7 +41,7 @@ pub struct Beginning {
     pub response: Response,
     pub destination: Rc<Destination>,
     pub place: Option<Place>,
-    pub patience: Patience,
+    pub waits: Waits,
     pub pump: Option<Pump>,
     pub report: Report,
     pub course: Option<Course>,
@@ -55,7 +54,7 @@ pub struct Relay {
     destination: Rc<Destination>,
     place: Option<Place>,
     is_persistent: bool,
-    patience: Patience,
+    waits: Waits,
     /// The request's body, when the answer came before its end.
     pump: Option<Pump>,
     report: Report,
@@ -85,7 +84,7 @@ struct Extra {
 
 impl Relay {
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { response, destination, place, patience, pump, report, course, check } = beginning;
+        let Beginning { response, destination, place, waits, pump, report, course, check } = beginning;
         let pump = pump.filter(|pump| !pump.is_done());
         // A body that is here already cannot break off.
         let is_here = response.is_whole_here();
@@ -114,7 +113,7 @@ impl Relay {
             wire: Some(response.wire),
             destination,
             place,
-            patience,
+            waits,
             pump,
             report,
             extra,
@@ -218,10 +217,10 @@ impl Relay {
                 Step::NeedMore => {}
             }
             let is_watched = self.extra.as_ref().is_some_and(|extra| extra.may_leave_a_slow_one());
-            let patience = if is_watched { self.patience.stall } else { self.patience.idle };
+            let limit = if is_watched { self.waits.stall } else { self.waits.idle };
             let began_ms = self.report.route.edge.now_ms();
-            let filled = timeout(patience, fill_while_sending(wire, &mut self.pump)).await;
-            match filled.map_err(|_| Reason::Stalled)? {
+            let filled = wire.within(limit, fill_while_sending(wire, &mut self.pump)).await;
+            match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),
                 Ok(0) => return Err(Reason::Truncated),
                 Ok(bytes) if is_watched => self.watch(began_ms, bytes as u64)?,
@@ -241,7 +240,7 @@ impl Relay {
             return Ok(());
         }
         extra.window = (0, 0);
-        let wanted = all_ms.saturating_mul(self.patience.rate_min_bytes_per_s) / 1_000;
+        let wanted = all_ms.saturating_mul(self.waits.rate_min_bytes_per_s) / 1_000;
         if all_bytes < wanted { Err(Reason::Stalled) } else { Ok(()) }
     }
 

@@ -230,8 +230,7 @@ impl Resumption {
         let (route, mut failed) = (&self.route, Rc::clone(&self.failed));
         let settings = &route.site.service.settings;
         let (limits, reflexes) = (&settings.limits, &settings.reflexes);
-        let client = self.client.to_canonical().to_string();
-        let bytes = head_bytes(&self.head, &client, self.scheme, route.edge.loop_id());
+        let bytes = head_bytes(&self.head, self.client, self.scheme, route.edge.loop_id());
         let patience = Duration::from_millis(limits.first_byte_timeout_ms);
         let interim = &Interim::Nowhere;
         let order = Order { bytes: &bytes, expected: None, head: &self.head, limits, interim, patience };

@@ -10,19 +10,20 @@ use crate::edge::destination::{Destination, Failure, Place};
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::give_up::Tried;
 use crate::edge::message::value_of;
-use crate::edge::relay::{Beginning, Patience, Relay};
+use crate::edge::relay::{Beginning, Relay, Waits};
 use crate::edge::report::Report;
 use crate::edge::resume::{Course, check_of, is_events};
 use crate::edge::route::Route;
 use crate::edge::sample;
+use crate::reflex::first_byte::kind_of;
 use crate::reflex::known::{Likeness, Look, key_of};
-use crate::reflex::patience::kind_of;
 use bytes::BytesMut;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::Instant;
 
 /// A body up to this size is waited for, for so long, before the answer is passed on: if its upstream breaks off
 /// meanwhile, the next one can still be asked.
@@ -176,7 +177,7 @@ impl Walk {
         let most_ms = order.limits.first_byte_timeout_ms;
         let is_safe = has_next && self.may_go_on(order, Reached::Sent);
         let learned =
-            destination.with_patience(kind_of(order.head.path()), |one| one.give_up_after_ms(most_ms));
+            destination.with_first_bytes(kind_of(order.head.path()), |one| one.give_up_after_ms(most_ms));
         Duration::from_millis(learned.filter(|_| is_safe).unwrap_or(most_ms))
     }
 
@@ -189,14 +190,17 @@ impl Walk {
     ) -> Result<(Came, Option<Came>), BodyError> {
         let most_ms = order.limits.first_byte_timeout_ms;
         let after_ms =
-            destination.with_patience(kind_of(order.head.path()), |one| one.hedge_after_ms(most_ms));
+            destination.with_first_bytes(kind_of(order.head.path()), |one| one.hedge_after_ms(most_ms));
         let (mut nothing, mut nothing_too) = (None, None);
         let mut first = pin!(self.ask(order, provider, destination, &mut nothing));
+        let mut timer = self.route.site.take_timer();
+        let until = Instant::now() + Duration::from_millis(after_ms.unwrap_or(most_ms));
         tokio::select! {
             biased;
             came = &mut first => return Ok((came?, None)),
-            () = sleep(Duration::from_millis(after_ms.unwrap_or(most_ms))) => {}
+            () = poll_fn(|cx| timer.poll(cx, until)) => {}
         }
+        drop(timer);
         let Some(other) = self.route.destination(next).filter(|other| self.route.may_hedge(other)) else {
             return Ok((first.await?, None));
         };
@@ -383,9 +387,9 @@ impl Walk {
         if course.is_some() {
             self.compare_now_and_then(order, provider);
         }
-        let patience = self.patience_of(order, &response);
+        let waits = self.waits_of(order, &response);
         let make = |response| {
-            Relay::new(Beginning { response, destination, place, patience, pump, report, course, check })
+            Relay::new(Beginning { response, destination, place, waits, pump, report, course, check })
         };
         relayed(response, make, order.head.is_head())
     }
@@ -423,12 +427,12 @@ impl Walk {
         (Course::new(&self.route, order.head, self.client, &response.head, pinned), check)
     }
 
-    fn patience_of(&self, order: &Order<'_>, response: &Response) -> Patience {
+    fn waits_of(&self, order: &Order<'_>, response: &Response) -> Waits {
         let reflexes = &self.route.site.service.settings.reflexes;
         let idle = Duration::from_millis(order.limits.idle_timeout_ms);
         let idle = if is_events(&response.head) { idle.max(QUIET_EVENTS) } else { idle };
         let stall = Duration::from_millis(reflexes.stall_timeout_ms).min(idle);
-        Patience { idle, stall, rate_min_bytes_per_s: reflexes.rate_min_bytes_per_s }
+        Waits { idle, stall, rate_min_bytes_per_s: reflexes.rate_min_bytes_per_s }
     }
 }
 
@@ -464,5 +468,5 @@ async fn hold(response: &Response) -> Result<(), Failure> {
         }
         Ok(())
     };
-    timeout(limit, whole).await.unwrap_or(Ok(()))
+    response.wire.within(limit, whole).await.unwrap_or(Ok(()))
 }

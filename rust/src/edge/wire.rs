@@ -3,9 +3,10 @@
 //! All methods take `&self`: a connection is read and written at the same time by different halves of one task. The
 //! borrows inside never cross a wait.
 
+use crate::edge::patience::{Patience, within};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,14 @@ use tokio_rustls::{client, server};
 
 /// Room made for one read.
 const READ_BYTES: usize = 16 * 1024;
+
+/// Buffers for reading that a thread keeps when nobody uses them; more is what only a burst needs.
+const SPARE_MAX: usize = 64;
+
+thread_local! {
+    /// An idle connection has no buffer. The one used last is the next to be used: it is still in the processor's cache.
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
 
 /// How long, and for how many bytes, a client may go on sending after its answer, before the connection is dropped.
 const LINGER: Duration = Duration::from_millis(500);
@@ -72,6 +81,16 @@ impl AsyncWrite for Stream {
 }
 
 impl Stream {
+    /// Whether a read would find nothing; then the task is woken when that changes.
+    fn is_empty(&self, cx: &mut Context<'_>) -> bool {
+        let has_decrypted = match self {
+            Self::Plain(_) => false,
+            Self::Server(stream) => !stream.get_ref().1.wants_read(),
+            Self::Client(stream) => !stream.get_ref().1.wants_read(),
+        };
+        !has_decrypted && self.tcp().poll_read_ready(cx).is_pending()
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -84,11 +103,12 @@ impl Stream {
 pub struct Wire {
     stream: RefCell<Stream>,
     unread: RefCell<BytesMut>,
+    patience: RefCell<Patience>,
 }
 
 impl Wire {
     pub fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), unread: RefCell::new(BytesMut::new()) }
+        Self { stream: RefCell::new(stream), unread: RefCell::default(), patience: RefCell::default() }
     }
 
     /// The connection and what was read of it, for another protocol.
@@ -101,17 +121,9 @@ impl Wire {
         look(&mut self.unread.borrow_mut())
     }
 
-    /// Returns when there may be something to read. An idle connection without TLS holds no memory meanwhile.
-    pub async fn readable(&self) {
-        poll_fn(|cx| {
-            if !self.unread.borrow().is_empty() {
-                return Poll::Ready(());
-            }
-            let Stream::Plain(tcp) = &*self.stream.borrow() else { return Poll::Ready(()) };
-            *self.unread.borrow_mut() = BytesMut::new();
-            tcp.poll_read_ready(cx).map(drop)
-        })
-        .await;
+    /// What `future` gives; None if it has nothing after `limit`. For waits on this connection.
+    pub async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        within(limit, future, |cx, until| self.patience.borrow_mut().poll(cx, until)).await
     }
 
     /// Reads once; how many bytes came, 0 at the end. Cancelling loses nothing.
@@ -119,14 +131,29 @@ impl Wire {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
+    /// A connection on which nothing has come holds no memory while it waits.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
-        let mut unread = self.unread.borrow_mut();
+        let (mut stream, mut unread) = (self.stream.borrow_mut(), self.unread.borrow_mut());
+        if unread.is_empty() && stream.is_empty(cx) {
+            lay_by(&mut unread);
+            return Poll::Pending;
+        }
+        if unread.capacity() == 0 {
+            *unread = spare();
+        }
         unread.reserve(READ_BYTES / 4);
         if unread.capacity() - unread.len() < READ_BYTES && unread.is_empty() {
             unread.reserve(READ_BYTES);
         }
-        let mut stream = self.stream.borrow_mut();
         tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, &mut *unread)
+    }
+
+    /// Lets go of the memory for reading, if nothing lies in it.
+    pub fn rest(&self) {
+        let mut unread = self.unread.borrow_mut();
+        if unread.is_empty() {
+            lay_by(&mut unread);
+        }
     }
 
     /// Writes all of the slices, in order, as few calls as possible, and flushes.
@@ -136,7 +163,11 @@ impl Wire {
         while !rest.is_empty() {
             let written = poll_fn(|cx| {
                 let mut stream = self.stream.borrow_mut();
-                Pin::new(&mut *stream).poll_write_vectored(cx, rest)
+                match &*rest {
+                    // The kernel has less to do for one.
+                    [one] => Pin::new(&mut *stream).poll_write(cx, one),
+                    several => Pin::new(&mut *stream).poll_write_vectored(cx, several),
+                }
             })
             .await?;
             if written == 0 {
@@ -172,11 +203,6 @@ impl Wire {
         if !self.unread.borrow().is_empty() {
             return false;
         }
-        if let Stream::Plain(tcp) = &*self.stream.borrow()
-            && tcp.poll_read_ready(&mut cx).is_pending()
-        {
-            return true;
-        }
         self.poll_fill(&mut cx).is_pending()
     }
 
@@ -204,5 +230,22 @@ impl Wire {
     pub fn reset_when_dropped(&self) {
         let stream = self.stream.borrow();
         let _ = socket2::SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// An empty buffer, mostly one that was used before.
+pub fn spare() -> BytesMut {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps an empty buffer for another connection, unless something that was cut out of it is still in use.
+pub fn lay_by(unread: &mut BytesMut) {
+    let mut empty = std::mem::take(unread);
+    if empty.capacity() > 0 && empty.try_reclaim(READ_BYTES) {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(empty);
+            }
+        });
     }
 }

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::count::WorkerCounts;
 use crate::document::Limits;
 use crate::edge::destination::Destination;
+use crate::edge::patience::Patience;
 use crate::edge::role::{EdgeRole, Prepared};
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::Tally;
@@ -23,6 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -63,7 +65,40 @@ pub struct Site {
     pub known: RefCell<KnownObjects>,
     /// Answers of which some are compared with another provider's. Begins at 1: the first request of a start is not one.
     pub sampled: Cell<u64>,
+    timers: RefCell<Vec<Patience>>,
 }
+
+impl Site {
+    /// A timer for one wait; it comes back, still set, for another.
+    pub fn take_timer(&self) -> Timer<'_> {
+        Timer { patience: self.timers.borrow_mut().pop().unwrap_or_default(), site: self }
+    }
+}
+
+/// A timer on loan.
+pub struct Timer<'a> {
+    patience: Patience,
+    site: &'a Site,
+}
+
+impl Timer<'_> {
+    /// Ready from `until` on.
+    pub fn poll(&mut self, cx: &mut Context<'_>, until: tokio::time::Instant) -> Poll<()> {
+        self.patience.poll(cx, until)
+    }
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        let mut timers = self.site.timers.borrow_mut();
+        if timers.len() < TIMERS_MAX {
+            timers.push(std::mem::take(&mut self.patience));
+        }
+    }
+}
+
+/// Timers kept for further waits.
+const TIMERS_MAX: usize = 256;
 
 /// Hedges that a service with little load may always have, a second.
 const HEDGES_FLOOR_RPS: u64 = 2;
@@ -201,6 +236,7 @@ impl Edge {
             ),
             known: RefCell::new(old.map_or_else(KnownObjects::default, |old| old.known.borrow().clone())),
             sampled: Cell::new(old.map_or(1, |old| old.sampled.get())),
+            timers: RefCell::default(),
         }
     }
 

@@ -5,14 +5,14 @@
 //! | `identity` | whether another upstream's answer can go on where one broke off |
 //! | `digest`, `check` | whether the bytes are the right ones, block by block as they stream |
 //! | `events` | where an event stream can be taken up again |
-//! | `patience` | how long an upstream is waited for before another is asked |
+//! | `first_byte` | how long an upstream is waited for before another is asked |
 //! | `known` | whether an answer looks like the object that was seen before |
 //! | `room` | how many requests an upstream is given at once |
 
 pub mod check;
 pub mod digest;
 pub mod events;
+pub mod first_byte;
 pub mod identity;
 pub mod known;
-pub mod patience;
 pub mod room;

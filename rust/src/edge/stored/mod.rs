@@ -9,13 +9,15 @@
 //! | nothing | fetches it, for everybody |
 //! | that it is not cacheable | is passed on alone |
 //!
-//! `respond` is the door; `hit` is its short cut for HTTP/1.
+//! `respond` is the door; `hit` is its short cut for HTTP/1, `hit_h2` the one for HTTP/2.
 
 pub mod asker;
 pub mod body;
 pub mod entry;
 pub mod fill;
+pub mod found;
 pub mod hit;
+pub mod hit_h2;
 pub mod keep;
 pub mod purge;
 pub mod serve;

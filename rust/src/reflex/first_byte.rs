@@ -23,18 +23,18 @@ const HEDGE_MS_UNKNOWN: u64 = 300;
 
 /// First-byte times of late.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct FirstBytes {
     counts: [u32; BUCKETS],
     total: u32,
 }
 
-impl Default for Patience {
+impl Default for FirstBytes {
     fn default() -> Self {
         Self { counts: [0; BUCKETS], total: 0 }
     }
 }
 
-impl Patience {
+impl FirstBytes {
     pub fn note(&mut self, first_byte_ms: u64) {
         if self.total >= COUNTS_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
@@ -108,22 +108,19 @@ pub fn kind_of(path: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn of(times: &[(u64, u32)]) -> Patience {
-        let mut patience = Patience::default();
-        for (ms, number) in times {
-            (0..*number).for_each(|_| patience.note(*ms));
+    fn of(taken: &[(u64, u32)]) -> FirstBytes {
+        let mut times = FirstBytes::default();
+        for (ms, number) in taken {
+            (0..*number).for_each(|_| times.note(*ms));
         }
-        patience
+        times
     }
 
     #[test]
     fn nothing_is_known_at_first() {
-        let patience = of(&[(10, COUNTS_MIN - 1)]);
-        assert_eq!(patience.within_ms(9_500), None);
-        assert_eq!(
-            (patience.give_up_after_ms(5_000), patience.hedge_after_ms(5_000)),
-            (5_000, HEDGE_MS_UNKNOWN)
-        );
+        let times = of(&[(10, COUNTS_MIN - 1)]);
+        assert_eq!(times.within_ms(9_500), None);
+        assert_eq!((times.give_up_after_ms(5_000), times.hedge_after_ms(5_000)), (5_000, HEDGE_MS_UNKNOWN));
     }
 
     #[test]
@@ -136,10 +133,10 @@ mod tests {
 
     #[test]
     fn the_slow_twentieth_does_not_move_the_hedge() {
-        let patience = of(&[(30, 960), (900, 40)]);
-        let hedge_ms = patience.hedge_after_ms(5_000);
+        let times = of(&[(30, 960), (900, 40)]);
+        let hedge_ms = times.hedge_after_ms(5_000);
         assert!((30..=36).contains(&hedge_ms), "{hedge_ms}");
-        assert!(patience.give_up_after_ms(5_000) >= 2_700);
+        assert!(times.give_up_after_ms(5_000) >= 2_700);
     }
 
     #[test]
@@ -155,9 +152,9 @@ mod tests {
 
     #[test]
     fn what_was_long_ago_is_forgotten() {
-        let mut patience = of(&[(1_000, 4_000)]);
-        (0..40_000).for_each(|_| patience.note(10));
-        assert!(patience.within_ms(9_900).unwrap() <= 12);
+        let mut times = of(&[(1_000, 4_000)]);
+        (0..40_000).for_each(|_| times.note(10));
+        assert!(times.within_ms(9_900).unwrap() <= 12);
     }
 
     #[test]
