@@ -1,0 +1,125 @@
+"""Rounds of a row: each goes once round all servers, so that a ratio compares the same few seconds."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from checks import Origin, fault
+from figures import Measure, cpu_figure
+from load import Client, missing
+from peers import Target
+from rows import STORM_CLIENTS, Kind, Row, Tool, Unit
+from scene import Scene
+from serving import Running, StartError, running
+
+
+@dataclass(frozen=True)
+class Server:
+    """A target that runs: the paths of its programs, its own origin, its memory right after the start."""
+
+    target: Target
+    paths: tuple[str, ...]
+    origin: Origin
+    running: Running
+    idle_mib: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a measure needs besides the server."""
+
+    scene: Scene
+    client: Client
+    server_cpu: int
+
+
+@dataclass
+class Found:
+    """What a run has found so far: row -> target -> a measure a round, or why there are none."""
+
+    measures: dict[str, dict[str, list[Measure]]] = field(default_factory=dict)
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def skip(self, row: str, target: str, why: str) -> None:
+        """Notes and tells why a target has no measures in a row."""
+        self.skipped.setdefault(row, {})[target] = why
+        say(f"{row}: {target} is left out: {why}")
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def go_round(bench: Bench, row: Row, servers: Sequence[Server], rounds: int, found: Found) -> None:
+    """All rounds of one row into `found`, every second one backwards; checked before and after."""
+    able = [server for server in servers if not _is_left_out(bench, row, server, found)]
+    measures: dict[str, list[Measure]] = {server.target.name: [] for server in able}
+    for number in range(rounds):
+        for server in able[:: -1 if number % 2 else 1]:
+            measures[server.target.name].append(_measured(bench, row, server, number))
+    for server in able:
+        if why := fault(row, server.running, server.origin):
+            all_ = measures[server.target.name]
+            all_[-1] = replace(all_[-1], faults=(*all_[-1].faults, f"after the rounds: {why}"))
+    if able:
+        found.measures[row.name] = measures
+    for name, all_ in measures.items():
+        figures = " ".join(f"{measure.figure:.3g}" for measure in all_)
+        say(f"{row.name}: {name} {figures} {row.unit} {'; '.join(all_[-1].faults)}")
+
+
+def _is_left_out(bench: Bench, row: Row, server: Server, found: Found) -> bool:
+    why = server.target.cannot.get(row.name) or missing(row.tool)
+    if row.is_tls and row.tool is Tool.PULL and not bench.scene.has_tls:
+        why = "our client was built without OpenSSL's headers"
+    if row.is_tls and not server.target.programs and not bench.scene.has_tls:
+        why = "the floor was built without OpenSSL's headers"
+    why = why or fault(row, server.running, server.origin)
+    if why:
+        found.skip(row.name, server.target.name, why)
+    return bool(why)
+
+
+def _measured(bench: Bench, row: Row, server: Server, number: int) -> Measure:
+    try:
+        if row.kind is Kind.COLD_START:
+            return _cold_start(bench, server)
+        if row.kind is Kind.MEMORY:
+            return Measure(server.idle_mib, extra=server.running.resident_kib() / 1024)
+        return _burst(bench, row, server, number)
+    except (OSError, StartError) as error:
+        return Measure(0.0, faults=(f"{type(error).__name__}: {error}",))
+
+
+def _cold_start(bench: Bench, server: Server) -> Measure:
+    """A fresh server on ports of its own."""
+    site = bench.scene.site(server.target.name, server.origin.port)
+    setup = server.target.setup(site, server.paths)
+    with running(site, setup, bench.server_cpu, with_beside=False) as fresh:
+        return Measure(round(fresh.start_ms, 2))
+
+
+def _burst(bench: Bench, row: Row, server: Server, number: int) -> Measure:
+    """Server CPU of one burst; a hit that the origin saw, or a miss that it did not see, is a fault."""
+    path = f"{row.path}{number}" if row.kind is Kind.STORM else row.path
+    asked_before, cpu_before_ns = server.origin.asked(row.path), server.running.cpu_ns()
+    burst = bench.client.burst(row, server.running.port(row.name, row.is_tls), path)
+    cpu_ns = server.running.cpu_ns() - cpu_before_ns
+    asked = server.origin.asked(row.path) - asked_before
+    faults = burst.faults
+    if row.kind is Kind.HIT and asked:
+        faults += (f"the origin saw {asked} requests",)
+    if row.kind is Kind.MISS and asked < burst.requests:
+        faults += (f"the origin saw {asked} of {burst.requests} requests",)
+    if row.kind is Kind.STORM and burst.requests != STORM_CLIENTS:
+        faults += (f"{burst.requests} of {STORM_CLIENTS} clients were served",)
+    is_storm = row.unit is Unit.WORST
+    figure = (
+        (burst.worst_ms or 0.0)
+        if is_storm
+        else cpu_figure(row.unit, cpu_ns, burst.requests, burst.body_bytes)
+    )
+    rate = round(burst.requests / burst.seconds, 1)
+    return Measure(round(figure, 4), rate, burst.p50_ms, burst.p99_ms, asked if is_storm else None, faults)
