@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asking import ask, trusting
@@ -71,6 +71,8 @@ def fault(row: Row, running: Running, origin: Origin) -> str | None:
 def _check_of(row: Row) -> Callable[[Row, Running, Origin], str | None]:
     if row.kind is Kind.MISS:
         return _misses
+    if row.kind is Kind.MEMORY:
+        return _test_set
     if row.kind in (Kind.STORM, Kind.COLD_START):
         return lambda *_: None
     if row.name == "not_modified":
@@ -94,6 +96,14 @@ def _hits(row: Row, running: Running, origin: Origin) -> str | None:
         found = f"not a hit: the origin saw {asked} requests for one, {attempt + 1} times"
         time.sleep(0.1 * attempt)
     return found
+
+
+def _test_set(row: Row, running: Running, origin: Origin) -> str | None:
+    """Every object in its cache."""
+    for file in ("1k", "100k", "100m"):
+        if found := _hits(replace(row, file=file, path=f"/{file}"), running, origin):
+            return found
+    return None
 
 
 def _hits_h2(row: Row, running: Running, origin: Origin) -> str | None:

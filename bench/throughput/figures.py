@@ -1,6 +1,6 @@
 """From measures to figures: CPU per request or GiB, medians, spreads, the best peer, the ratio to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,10 +9,10 @@ from rows import GIB, Unit
 
 @dataclass(frozen=True)
 class Measure:
-    """One target in one round of one row. `figure` is in the row's unit. `extra` is, of a storm, how often
-    the origin was asked; of memory, the MiB with the test set, where the figure is of the idle server."""
+    """One target in one round of one row. `figure` is in the row's unit, None when the round failed. `extra`
+    is, of a storm, how often the origin was asked; of memory, MiB with the test set, the figure being idle."""
 
-    figure: float
+    figure: float | None
     rate: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -22,61 +22,51 @@ class Measure:
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, least and most of some rounds."""
+    """Median, least and most of `count` rounds."""
 
     median: float
     least: float
     most: float
+    count: int
 
 
-Rounds = Sequence[Measure | None]
-"""One target's measures of a row, a place a round; None where it was not measured."""
+Rounds = Sequence[Measure]
+"""One target's measures of a row, a place a round."""
 
 
-def cpu_figure(unit: Unit, cpu_ns: int, requests: int, body_bytes: int) -> float:
-    """Server CPU in the unit: microseconds per request, or seconds per GiB."""
-    if unit is Unit.REQUEST:
-        return cpu_ns / 1e3 / max(requests, 1)
-    return cpu_ns / 1e9 / max(body_bytes / GIB, 1e-9)
+def cpu_figure(unit: Unit, cpu_ns: int, requests: int, body_bytes: int) -> float | None:
+    """Server CPU in the unit, microseconds per request or seconds per GiB; None of no requests."""
+    if not requests or not body_bytes:
+        return None
+    return cpu_ns / 1e3 / requests if unit is Unit.REQUEST else cpu_ns / 1e9 / (body_bytes / GIB)
 
 
 def spread(values: Sequence[float]) -> Spread | None:
     """None of nothing."""
-    return Spread(median(values), min(values), max(values)) if values else None
+    return Spread(median(values), min(values), max(values), len(values)) if values else None
 
 
-def figures(rounds: Rounds) -> Spread | None:
-    """Of the figures themselves."""
-    return spread([measure.figure for measure in rounds if measure])
+def over(rounds: Rounds, name: str = "figure") -> Spread | None:
+    """Of one field over the rounds that have it."""
+    return spread([value for measure in rounds if (value := getattr(measure, name)) is not None])
 
 
 def faults(rounds: Rounds) -> tuple[str, ...]:
     """The different sentences of all rounds, in their order."""
-    return tuple(dict.fromkeys(text for measure in rounds if measure for text in measure.faults))
+    return tuple(dict.fromkeys(text for measure in rounds for text in measure.faults))
 
 
-def best(rows: dict[str, Rounds]) -> str | None:
+def best(by_target: Mapping[str, Rounds]) -> str | None:
     """Name of the target with the least median among those without a fault; None when there is none."""
-    sound = {
+    medians = {
         name: found.median
-        for name, rounds in rows.items()
-        if (found := figures(rounds)) and not faults(rounds)
+        for name, rounds in by_target.items()
+        if (found := over(rounds)) and not faults(rounds)
     }
-    return min(sound, key=lambda name: sound[name]) if sound else None
+    return min(medians, key=lambda name: medians[name]) if medians else None
 
 
-def ratio(ours: Rounds, theirs: Rounds) -> Spread | None:
-    """Ours by theirs, round by round, so that only measures of the same moment are compared."""
-    return spread(
-        [
-            mine.figure / other.figure
-            for mine, other in zip(ours, theirs, strict=True)
-            if mine and other and other.figure > 0
-        ]
-    )
-
-
-def middle(rounds: Rounds, name: str) -> float | None:
-    """Median of another field, such as p99_ms; None when no round has it."""
-    found = spread([value for measure in rounds if measure and (value := getattr(measure, name)) is not None])
-    return found.median if found else None
+def ratio(ours: Rounds, theirs: Rounds, name: str = "figure") -> Spread | None:
+    """Ours by theirs, round by round, so that only measures of the same few seconds are compared."""
+    pairs = [(getattr(mine, name), getattr(other, name)) for mine, other in zip(ours, theirs, strict=True)]
+    return spread([mine / other for mine, other in pairs if mine is not None and other])

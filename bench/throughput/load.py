@@ -66,17 +66,15 @@ class Client:
         return _told(json.loads(self._run(self.programs / "pull", *words)))
 
     def _run(self, *command: object) -> str:
-        done = subprocess.run(
-            [str(word) for word in command],
-            capture_output=True,
-            text=True,
-            timeout=self.seconds + PATIENCE_S,
-            check=False,
-        )
-        if done.returncode:
-            raise OSError(
-                f"{Path(str(command[0])).name} ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+        words, name = [str(word) for word in command], Path(str(command[0])).name
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, timeout=self.seconds + PATIENCE_S, check=False
             )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"{name} did not end within {self.seconds + PATIENCE_S} s") from error
+        if done.returncode or not done.stdout.strip():
+            raise OSError(f"{name} ended with {done.returncode}: {done.stderr.strip()[-200:]}")
         return done.stdout
 
 
@@ -109,20 +107,10 @@ def told_by_h2load(said: str, log: str, seconds: float) -> Burst:
 
 
 def _told(words: dict) -> Burst:
-    faults = (
-        (f"{words['errors']} errors ({words.get('first_error', 'status or socket')})",)
-        if words["errors"]
-        else ()
-    )
-    return Burst(
-        words["requests"],
-        words["bytes"],
-        words["seconds"],
-        words["p50_ms"],
-        words["p99_ms"],
-        words["worst_ms"],
-        faults,
-    )
+    """What the line of JSON by wrk.lua or pull says."""
+    why = words.pop("first_error", "status or socket")
+    errors = words.pop("errors")
+    return Burst(**words, faults=(f"{errors} errors, the first: {why}",) if errors else ())
 
 
 def _with_length(burst: Burst, body_bytes: int) -> Burst:

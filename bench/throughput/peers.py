@@ -20,10 +20,7 @@ NO_CACHE_OF_ITS_OWN = {"storm": "no cache in it"}
 
 @dataclass(frozen=True)
 class Target:
-    """One server. `programs` are what it is made of, the first gives the version; `cannot` is row -> why.
-
-    Only a peer is compared with; the floor and ourselves are not.
-    """
+    """One server. `programs` are what it is made of, the first gives the version; `cannot` is row -> why."""
 
     name: str
     programs: tuple[str, ...]
@@ -31,7 +28,6 @@ class Target:
     version: tuple[str, ...] = ()
     note: str = ""
     cannot: Mapping[str, str] = field(default_factory=dict)
-    is_peer: bool = True
 
     def found(self) -> tuple[str, ...] | str:
         """Paths of its programs, or the sentence that names a missing one. BENCH_ENVOY=PATH overrules."""
@@ -88,7 +84,9 @@ def limit(site: Site, paths: tuple[str, ...], *how: str) -> Setup:
     command = (
         str(site.programs / "limit"), *map(str, ports), str(site.files), str(site.certificate), str(site.key)
     )  # fmt: skip
-    return Setup(((*command, *how),), (), {"miss": site.third, "no_store": site.third})
+    return Setup(
+        ((*command, *how),), ports={"miss": site.third, "no_store": site.third}, has_tls=site.has_tls
+    )
 
 
 def nginx(site: Site, paths: tuple[str, ...]) -> Setup:
@@ -155,21 +153,26 @@ def caddy(site: Site, paths: tuple[str, ...]) -> Setup:
     return Setup((command,), environment={"GOMAXPROCS": "1", "HOME": str(site.folder)})
 
 
-FLOOR_CANNOT = {"hit_1k_h2": "no HTTP/2 in it", **NO_CACHE_OF_ITS_OWN}
+FLOOR_CANNOT = {
+    "hit_1k_h2": "no HTTP/2 in it",
+    "memory": "a floor for time, not for memory",
+    **NO_CACHE_OF_ITS_OWN,
+}
 
 TARGETS = (
     Target(
         "limit", (), limit, (), "the floor: C, one thread, fixed answers, sendfile, OpenSSL; relays misses",
-        FLOOR_CANNOT, False,
+        FLOOR_CANNOT,
     ),
     Target(
         "limit-copy", (), lambda site, paths: limit(site, paths, "copy"), (),
-        "the floor with large bodies copied from huge pages instead of sendfile", FLOOR_CANNOT, False,
+        "the floor with large bodies copied from huge pages instead of sendfile", FLOOR_CANNOT,
     ),
     Target(
         "polycdn", ("polycdn",), polycdn, ("--version",),
-        "`miss` goes to a second edge with --no-cache: it has no switch for one path", {}, False,
+        "`miss` goes to a second edge with --no-cache: it has no switch for one path",
     ),
+    Target("before", ("before",), polycdn, ("--version",), "another polycdn, named by --before"),
     Target("nginx", ("nginx",), nginx, ("-v",)),
     Target("haproxy", ("haproxy",), haproxy, ("-v",), "serves no ranges from its cache, joins no requests"),
     Target("varnish", ("varnishd", "hitch"), varnish, ("-V",), "TLS and HTTP/2 by hitch on the same CPU"),
@@ -192,7 +195,8 @@ def chosen(names: str) -> tuple[Target, ...]:
     known = [target.name for target in TARGETS]
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"no target is called {unknown[0]}; there are {', '.join(known)}")
-    return tuple(target for target in TARGETS if not wanted or target.name in wanted)
+    default = [name for name in known if name != "before" or "BENCH_BEFORE" in os.environ]
+    return tuple(target for target in TARGETS if target.name in (wanted or default))
 
 
 def beside_python(program: str) -> str:

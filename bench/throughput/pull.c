@@ -197,7 +197,7 @@ static void report(double taken_s) {
     long count = requests < TIMES_MAX ? requests : TIMES_MAX;
     qsort(times_s, count, sizeof *times_s, by_size);
     double p50 = count ? times_s[count / 2] : 0, p99 = count ? times_s[count * 99 / 100] : 0;
-    printf("{\"requests\": %ld, \"errors\": %ld, \"first_error\": \"%s\", \"bytes\": %ld, \"seconds\": %.6f, "
+    printf("{\"requests\": %ld, \"errors\": %ld, \"first_error\": \"%s\", \"body_bytes\": %ld, \"seconds\": %.6f, "
         "\"p50_ms\": %.4f, \"p99_ms\": %.4f, \"worst_ms\": %.4f}\n", requests, errors, first_error, bytes, taken_s,
         p50 * 1e3, p99 * 1e3, count ? times_s[count - 1] * 1e3 : 0);
 }

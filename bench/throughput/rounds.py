@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from checks import Origin, fault
-from figures import Measure, cpu_figure
+from figures import Measure, cpu_figure, faults
 from load import Client, missing
 from peers import Target
-from rows import STORM_CLIENTS, Kind, Row, Tool, Unit
+from rows import STORM_CLIENTS, Kind, Row, Tool
 from scene import Scene
 from serving import Running, StartError, running
 
@@ -66,16 +66,15 @@ def go_round(bench: Bench, row: Row, servers: Sequence[Server], rounds: int, fou
     if able:
         found.measures[row.name] = measures
     for name, all_ in measures.items():
-        figures = " ".join(f"{measure.figure:.3g}" for measure in all_)
-        say(f"{row.name}: {name} {figures} {row.unit} {'; '.join(all_[-1].faults)}")
+        figures = " ".join(f"{one.figure:.3g}" if one.figure is not None else "-" for one in all_)
+        say(f"{row.name}: {name} {figures} {row.unit} {'; '.join(faults(all_))}".strip())
 
 
 def _is_left_out(bench: Bench, row: Row, server: Server, found: Found) -> bool:
+    has_own_part = row.tool is Tool.PULL or not server.target.programs
     why = server.target.cannot.get(row.name) or missing(row.tool)
-    if row.is_tls and row.tool is Tool.PULL and not bench.scene.has_tls:
-        why = "our client was built without OpenSSL's headers"
-    if row.is_tls and not server.target.programs and not bench.scene.has_tls:
-        why = "the floor was built without OpenSSL's headers"
+    if row.is_tls and has_own_part and not bench.scene.has_tls:
+        why = "needs OpenSSL's headers (on Debian: apt-get install libssl-dev)"
     why = why or fault(row, server.running, server.origin)
     if why:
         found.skip(row.name, server.target.name, why)
@@ -90,7 +89,7 @@ def _measured(bench: Bench, row: Row, server: Server, number: int) -> Measure:
             return Measure(server.idle_mib, extra=server.running.resident_kib() / 1024)
         return _burst(bench, row, server, number)
     except (OSError, StartError) as error:
-        return Measure(0.0, faults=(f"{type(error).__name__}: {error}",))
+        return Measure(None, faults=(f"{type(error).__name__}: {error}",))
 
 
 def _cold_start(bench: Bench, server: Server) -> Measure:
@@ -102,24 +101,26 @@ def _cold_start(bench: Bench, server: Server) -> Measure:
 
 
 def _burst(bench: Bench, row: Row, server: Server, number: int) -> Measure:
-    """Server CPU of one burst; a hit that the origin saw, or a miss that it did not see, is a fault."""
+    """Server CPU of one burst, and latencies as the client saw them."""
     path = f"{row.path}{number}" if row.kind is Kind.STORM else row.path
     asked_before, cpu_before_ns = server.origin.asked(row.path), server.running.cpu_ns()
     burst = bench.client.burst(row, server.running.port(row.name, row.is_tls), path)
     cpu_ns = server.running.cpu_ns() - cpu_before_ns
     asked = server.origin.asked(row.path) - asked_before
-    faults = burst.faults
-    if row.kind is Kind.HIT and asked:
-        faults += (f"the origin saw {asked} requests",)
-    if row.kind is Kind.MISS and asked < burst.requests:
-        faults += (f"the origin saw {asked} of {burst.requests} requests",)
-    if row.kind is Kind.STORM and burst.requests != STORM_CLIENTS:
-        faults += (f"{burst.requests} of {STORM_CLIENTS} clients were served",)
-    is_storm = row.unit is Unit.WORST
-    figure = (
-        (burst.worst_ms or 0.0)
-        if is_storm
-        else cpu_figure(row.unit, cpu_ns, burst.requests, burst.body_bytes)
-    )
+    found = (*burst.faults, *doubts(row.kind, burst.requests, asked))
     rate = round(burst.requests / burst.seconds, 1)
-    return Measure(round(figure, 4), rate, burst.p50_ms, burst.p99_ms, asked if is_storm else None, faults)
+    if row.kind is Kind.STORM:
+        return Measure(burst.worst_ms, rate, burst.p50_ms, burst.p99_ms, asked, found)
+    figure = cpu_figure(row.unit, cpu_ns, burst.requests, burst.body_bytes)
+    return Measure(figure, rate, burst.p50_ms, burst.p99_ms, None, found)
+
+
+def doubts(kind: Kind, requests: int, asked: int) -> tuple[str, ...]:
+    """Sentences when so many requests at the origin do not fit so many answers to the client."""
+    if kind is Kind.HIT and asked:
+        return (f"not all were hits: the origin saw {asked} requests",)
+    if kind is Kind.MISS and asked < requests:
+        return (f"not all were misses: the origin saw {asked} of {requests} requests",)
+    if kind is Kind.STORM and requests != STORM_CLIENTS:
+        return (f"{requests} of {STORM_CLIENTS} clients were served",)
+    return ()

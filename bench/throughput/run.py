@@ -117,12 +117,17 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=int, default=1, help="of each burst")
     add("--quick", action="store_true", help="one round of one second")
     add("--polycdn", metavar="PATH", help="another polycdn than the one installed with this Python")
+    add("--before", metavar="PATH", help="an older polycdn, measured beside it as the target `before`")
     add("--out", type=Path, metavar="FOLDER", help="where throughput.json and throughput.md go")
     add("--nice", type=int, default=0, help="nice value of servers and load; below 0 needs root")
     add("--server-cpu", type=int, default=cpus[0], help=f"of {cpus}; {cpus[0]} without")
     add("--load-cpu", type=int, default=cpus[-1], help=f"of {cpus}; {cpus[-1]} without")
     asked = parser.parse_args()
-    is_whole = not (asked.targets or asked.rows or asked.quick or asked.polycdn)
+    is_whole = not (asked.targets or asked.rows or asked.quick or asked.polycdn or asked.before)
+    os.environ["BENCH_POLYCDN"] = asked.polycdn or peers.beside_python("polycdn")
+    if asked.before:
+        os.environ["BENCH_BEFORE"] = asked.before
+        asked.targets = f"{asked.targets},before" if asked.targets else ""
     try:
         asked.rows, asked.targets = rows.chosen(asked.rows), peers.chosen(asked.targets)
     except ValueError as error:
@@ -134,8 +139,6 @@ def arguments() -> argparse.Namespace:
     if not {asked.server_cpu, asked.load_cpu} <= set(cpus):
         parser.error(f"--server-cpu {asked.server_cpu} --load-cpu {asked.load_cpu}: allowed here are {cpus}")
     asked.out = asked.out or (RESULTS if is_whole else None)
-    path = asked.polycdn or os.environ.get("BENCH_POLYCDN") or peers.beside_python("polycdn")
-    os.environ["BENCH_POLYCDN"] = path
     return asked
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from checks import Origin, digest
 from rows import FILES, ORIGIN_DELAY_MS
-from serving import LOOK_EVERY_S, Site, free_ports, process
+from serving import LOOK_EVERY_S, Site, StartError, free_ports, process
 
 from polycdn.lab.certs import issue, make_authority
 
@@ -53,7 +53,8 @@ class Scene:
         folder.chmod(0o777)
         http, https, third, fourth = free_ports(4)
         paths = (self.tls / "certificate.pem", self.tls / "key.pem", self.tls / "both.pem")
-        return Site(folder, http, https, third, fourth, origin, self.files, self.programs, *paths)
+        shared = (self.files, self.programs, *paths, self.has_tls)
+        return Site(folder, http, https, third, fourth, origin, *shared)
 
     @contextmanager
     def origin(self, name: str, cpu: int) -> Iterator[Origin]:
@@ -63,6 +64,8 @@ class Scene:
         with process(command, cpu, log, {}) as started:
             while not (said := log.read_text()).endswith("\n") and started.poll() is None:
                 time.sleep(LOOK_EVERY_S)
+            if not said.strip().isdigit():
+                raise StartError(f"the origin did not start: {said}")
             yield Origin(int(said), self.digests, self.files / "100m")
 
 

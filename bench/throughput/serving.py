@@ -24,7 +24,10 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """Where one server lives: a folder of its own, four free ports, and what all share."""
+    """Where one server lives: a folder of its own, four free ports, and what all share.
+
+    `has_tls` is whether our own programs were built with OpenSSL.
+    """
 
     folder: Path
     http: int
@@ -37,17 +40,19 @@ class Site:
     certificate: Path
     key: Path
     pem: Path
+    has_tls: bool = True
 
 
 @dataclass(frozen=True)
 class Setup:
     """The commands of one server, each in the foreground. `beside` are those that only some rows need;
-    `ports` has the rows that go to another port than http and https."""
+    `ports` has the rows that go to another port than http and https; `has_tls` is whether it has https."""
 
     commands: tuple[tuple[str, ...], ...]
     beside: tuple[tuple[str, ...], ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    has_tls: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,10 @@ def running(site: Site, setup: Setup, cpu: int, with_beside: bool = True) -> Ite
             beside = [
                 stack.enter_context(process(command, cpu, log, setup.environment)) for command in setup.beside
             ]
-            for port in {site.https, *setup.ports.values()}:
-                _wait_for(port, port == site.https, main + beside, log)
+            for port in sorted(set(setup.ports.values())):
+                _wait_for(port, False, main + beside, log)
+            if setup.has_tls:
+                _wait_for(site.https, True, main + beside, log)
         yield Running(site, setup, tuple(main), tuple(beside), start_ms)
 
 
