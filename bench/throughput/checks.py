@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asking import ask, trusting
-from rows import MIB, Kind, Row, Tool
-from serving import Running
+from throughput.asking import ask, trusting
+from throughput.rows import MIB, Kind, Row, Tool
+from throughput.serving import Running
 
 PATHS = ("/1k", "/100k", "/100m", "/miss", "/no-store", "/slow/")
 """What the origin counts, in its order."""

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from rows import GIB, Unit
+from throughput.rows import GIB, Unit
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One target in one round of one row. `figure` is in the row's unit, None when the round failed. `extra`
-    is, of a storm, how often the origin was asked; of memory, MiB with the test set, the figure being idle."""
+    """One target in one round of one row. `figure` is in the row's unit, None when the round failed.
+
+    `extra` is, of a storm, how often the origin was asked; of memory, MiB with the test set, `figure` being idle.
+    """
 
     figure: float | None
     rate: float | None = None

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rows import Row, Tool
+from throughput.rows import Row, Tool
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90

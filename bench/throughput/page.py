@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from figures import Measure, Rounds, Spread, best, faults, over, ratio
-from rows import ABSOLUTE_AIMS, ROWS, Row, Unit
+from throughput.figures import Measure, Rounds, Spread, best, faults, over, ratio
+from throughput.rows import ABSOLUTE_AIMS, ROWS, Row, Unit
 
 OURS, FLOORS = "polycdn", ("limit", "limit-copy")
 NO_PEERS = (OURS, "before", *FLOORS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from serving import Setup, Site
+from throughput.serving import Setup, Site
 
 CONFIGS = Path(__file__).parent / "configs"
 NO_CACHE_OF_ITS_OWN = {"storm": "no cache in it"}

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from checks import Origin, fault
-from figures import Measure, cpu_figure, faults
-from load import Client, missing
-from peers import Target
-from rows import STORM_CLIENTS, Kind, Row, Tool
-from scene import Scene
-from serving import Running, StartError, running
+from throughput.checks import Origin, fault
+from throughput.figures import Measure, cpu_figure, faults
+from throughput.load import Client, missing
+from throughput.peers import Target
+from throughput.rows import STORM_CLIENTS, Kind, Row, Tool
+from throughput.scene import Scene
+from throughput.serving import Running, StartError, running
 
 
 @dataclass(frozen=True)

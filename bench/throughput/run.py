@@ -22,14 +22,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import peers
-import rows
-from load import Client
 from machine import machine
-from page import missed, page
-from rounds import Bench, Found, Server, go_round, say
-from scene import NoCompiler, prepared
-from serving import StartError, favoured, running
+from throughput import peers, rows
+from throughput.load import Client
+from throughput.page import missed, page
+from throughput.rounds import Bench, Found, Server, go_round, say
+from throughput.scene import NoCompiler, prepared
+from throughput.serving import StartError, favoured, running
 
 RESULTS = Path(__file__).parent.parent / "results"
 MEMORY = Path("/dev/shm")

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks import Origin, digest
-from rows import FILES, ORIGIN_DELAY_MS
-from serving import LOOK_EVERY_S, Site, StartError, free_ports, process
+from throughput.checks import Origin, digest
+from throughput.rows import FILES, ORIGIN_DELAY_MS
+from throughput.serving import LOOK_EVERY_S, Site, StartError, free_ports, process
 
 from polycdn.lab.certs import issue, make_authority
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asking import ask
+from throughput.asking import ask
 
 READY_S = 40
 PATIENCE_S = 5
