@@ -1,7 +1,7 @@
 """From measures to figures: CPU per request or GiB, medians, spreads, the best peer, the ratio to it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 
 from throughput.rows import GIB, Unit
@@ -11,15 +11,29 @@ from throughput.rows import GIB, Unit
 class Measure:
     """One target in one round of one row. `figure` is in the row's unit, None when the round failed.
 
-    `extra` is, of a storm, how often the origin was asked; of memory, MiB with the test set, `figure` being idle.
+    `extra` is, of a storm, how often the origin was asked; of memory, MiB with the test set. `figure` is then
+    MiB when idle.
     """
 
-    figure: float | None
+    figure: float | None = None
     rate: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
     extra: float | None = None
     faults: tuple[str, ...] = ()
+
+    def stored(self) -> dict[str, object]:
+        """What it has, for a result file; `Measure.of` reads it back."""
+        return {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+            if value not in (None, ())
+        }
+
+    @staticmethod
+    def of(stored: Mapping) -> "Measure":
+        """What was stored."""
+        return Measure(**{**stored, "faults": tuple(stored.get("faults", ()))})
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,7 @@ def missed(result: Mapping) -> list[str]:
 def measures_of(result: Mapping, row: str) -> dict[str, Rounds]:
     """Target -> its measures in a row, read back from the result."""
     return {
-        name: [Measure(**{**one, "faults": tuple(one["faults"])}) for one in rounds]
-        for name, rounds in result["measures"].get(row, {}).items()
+        name: [Measure.of(one) for one in rounds] for name, rounds in result["measures"].get(row, {}).items()
     }
 
 

@@ -34,9 +34,10 @@ class Target:
         paths = []
         for program in self.programs:
             name = f"BENCH_{program.upper()}"
-            path = shutil.which(os.environ.get(name) or program, path=f"{os.environ['PATH']}:/usr/sbin")
+            wanted = os.environ.get(name, program)
+            path = shutil.which(wanted, path=f"{os.environ['PATH']}:/usr/sbin")
             if not path:
-                return f"{program} is not installed (`make peers`, or {name}=PATH)"
+                return f"{wanted} is no program (`make peers`, or {name}=PATH)"
             paths.append(path)
         return tuple(paths)
 

@@ -11,12 +11,12 @@ cannot run here.
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,7 +38,8 @@ MEMORY = Path("/dev/shm")
 def main() -> int:
     asked = arguments()
     began, date = time.monotonic(), datetime.now(UTC)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         with ExitStack() as stack:
             stack.enter_context(favoured(asked.nice))
@@ -46,9 +47,6 @@ def main() -> int:
     except NoCompiler as error:
         print(f"throughput: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("throughput: stopped, and all that it had started", file=sys.stderr)
-        return 130
     result = {
         "command": " ".join(["python", "bench/throughput/run.py", *sys.argv[1:]]),
         "date": date.isoformat(timespec="seconds"),
@@ -60,17 +58,37 @@ def main() -> int:
         "notes": {target.name: target.note for target in asked.targets if target.name in versions},
         "skipped": found.skipped,
         "measures": {
-            row: {name: [asdict(one) for one in all_] for name, all_ in by.items()}
-            for row, by in found.measures.items()
+            row: {name: [one.stored() for one in all_] for name, all_ in by_target.items()}
+            for row, by_target in found.measures.items()
         },
     }
     result["missed"] = missed(result)
     if asked.out:
         asked.out.mkdir(parents=True, exist_ok=True)
-        (asked.out / "throughput.json").write_text(json.dumps(result, indent=1) + "\n")
+        (asked.out / "throughput.json").write_text(as_text(result))
         (asked.out / "throughput.md").write_text(page(result))
     print(page(result))
     return 1 if result["missed"] else 0
+
+
+def as_text(result: dict) -> str:
+    """The result as JSON, a line for each target of each row."""
+    short = {name: value for name, value in result.items() if name != "measures"}
+    rows_ = [
+        f"  {json.dumps(row)}: {{\n"
+        + ",\n".join(f"   {json.dumps(name)}: {json.dumps(all_)}" for name, all_ in by_target.items())
+        + "\n  }"
+        for row, by_target in result["measures"].items()
+    ]
+    return json.dumps(short, indent=1)[:-2] + ',\n "measures": {\n' + ",\n".join(rows_) + "\n }\n}\n"
+
+
+def stop(number: int, _frame: object) -> None:
+    """Ends the run, and with it all that it has started; a second signal does not disturb that."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    say("stopping, and all that was started")
+    sys.exit(128 + number)
 
 
 def rounds_of(asked: argparse.Namespace, stack: ExitStack) -> tuple[Found, dict[str, str]]:
@@ -135,6 +153,11 @@ def arguments() -> argparse.Namespace:
         asked.rounds = asked.seconds = 1
     if asked.rounds < 1 or asked.seconds < 1:
         parser.error(f"--rounds {asked.rounds} --seconds {asked.seconds}: each has to be 1 or more")
+    for path in filter(None, (asked.polycdn, asked.before)):
+        if not shutil.which(path):
+            parser.error(f"{path}: no program that can be run; give the path of a polycdn")
+    if asked.nice < 0 and os.geteuid():
+        parser.error(f"--nice {asked.nice}: values below 0 need root; leave it out")
     if not {asked.server_cpu, asked.load_cpu} <= set(cpus):
         parser.error(f"--server-cpu {asked.server_cpu} --load-cpu {asked.load_cpu}: allowed here are {cpus}")
     asked.out = asked.out or (RESULTS if is_whole else None)

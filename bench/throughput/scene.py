@@ -59,7 +59,7 @@ class Scene:
     @contextmanager
     def origin(self, name: str, cpu: int) -> Iterator[Origin]:
         """An origin for one server alone, so that nobody else's requests are counted."""
-        log = self.folder / f"origin-{name}.log"
+        log = self.folder / f"origin-{name}-{time.monotonic_ns()}.log"
         command = (str(self.programs / "origin"), str(self.files), str(ORIGIN_DELAY_MS))
         with process(command, cpu, log, {}) as started:
             while not (said := log.read_text()).endswith("\n") and started.poll() is None:
