@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 from throughput.rows import GIB, Unit
 
@@ -31,7 +32,7 @@ class Measure:
         }
 
     @staticmethod
-    def of(stored: Mapping) -> "Measure":
+    def of(stored: Mapping[str, Any]) -> "Measure":
         """What was stored."""
         return Measure(**{**stored, "faults": tuple(stored.get("faults", ()))})
 

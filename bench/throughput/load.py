@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from throughput.rows import Row, Tool
 
@@ -106,7 +107,7 @@ def told_by_h2load(said: str, log: str, seconds: float) -> Burst:
     )  # fmt: skip
 
 
-def _told(words: dict) -> Burst:
+def _told(words: dict[str, Any]) -> Burst:
     """What the line of JSON by wrk.lua or pull says."""
     why = words.pop("first_error", "status or socket")
     errors = words.pop("errors")

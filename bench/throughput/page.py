@@ -1,6 +1,7 @@
 """The result as a page of Markdown: the table of rows, then every target in every row."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from throughput.figures import Measure, Rounds, Spread, best, faults, over, ratio
 from throughput.rows import ABSOLUTE_AIMS, ROWS, Row, Unit
@@ -16,7 +17,7 @@ SHORT = {
 }
 
 
-def page(result: Mapping) -> str:
+def page(result: Mapping[str, Any]) -> str:
     """All of it."""
     shown, versions = result["machine"], result["versions"]
     lines = [
@@ -42,7 +43,7 @@ def page(result: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
-def missed(result: Mapping) -> list[str]:
+def missed(result: Mapping[str, Any]) -> list[str]:
     """The aims that ours missed, and its wrong answers, as sentences."""
     found = [f"polycdn: {why}" for name, why in result["skipped"].get("all", {}).items() if name == OURS]
     for row in ROWS:
@@ -57,7 +58,7 @@ def missed(result: Mapping) -> list[str]:
     return found
 
 
-def measures_of(result: Mapping, row: str) -> dict[str, Rounds]:
+def measures_of(result: Mapping[str, Any], row: str) -> dict[str, Rounds]:
     """Target -> its measures in a row, read back from the result."""
     return {
         name: [Measure.of(one) for one in rounds] for name, rounds in result["measures"].get(row, {}).items()
@@ -88,7 +89,7 @@ def _best_peer(by_target: Mapping[str, Rounds]) -> str | None:
     return best({name: rounds for name, rounds in by_target.items() if name not in NO_PEERS})
 
 
-def _overview(result: Mapping) -> list[str]:
+def _overview(result: Mapping[str, Any]) -> list[str]:
     lines = [
         "| row | best peer | its figure | polycdn | ratio | p99 ms: polycdn, that peer | floor |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -110,7 +111,7 @@ def _overview(result: Mapping) -> list[str]:
     return lines
 
 
-def _whole_row(result: Mapping, row: Row) -> list[str]:
+def _whole_row(result: Mapping[str, Any], row: Row) -> list[str]:
     heads = [row.unit.value, "requests/s", "p50 ms", "p99 ms"]
     lines = [f"| target | {' | '.join(heads)} | faults |", f"|---|{'---:|' * len(heads)}---|"]
     for name, rounds in measures_of(result, row.name).items():

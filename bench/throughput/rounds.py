@@ -13,6 +13,8 @@ from throughput.rows import STORM_CLIENTS, Kind, Row, Tool
 from throughput.scene import Scene
 from throughput.serving import Running, StartError, running
 
+NO_HEADERS = "needs OpenSSL's headers (on Debian: apt-get install libssl-dev)"
+
 
 @dataclass(frozen=True)
 class Server:
@@ -54,31 +56,37 @@ def say(text: str) -> None:
 
 def go_round(bench: Bench, row: Row, servers: Sequence[Server], rounds: int, found: Found) -> None:
     """All rounds of one row into `found`, every second one backwards; checked before and after."""
-    able = [server for server in servers if not _is_left_out(bench, row, server, found)]
+    able = _able(bench, row, servers, found)
+    if not able:
+        return
     measures: dict[str, list[Measure]] = {server.target.name: [] for server in able}
     for number in range(rounds):
         for server in able[:: -1 if number % 2 else 1]:
             measures[server.target.name].append(_measured(bench, row, server, number))
     for server in able:
+        all_ = measures[server.target.name]
         if why := fault(row, server.running, server.origin):
-            all_ = measures[server.target.name]
             all_[-1] = replace(all_[-1], faults=(*all_[-1].faults, f"after the rounds: {why}"))
-    if able:
-        found.measures[row.name] = measures
-    for name, all_ in measures.items():
-        figures = " ".join(f"{one.figure:.3g}" if one.figure is not None else "-" for one in all_)
-        say(f"{row.name}: {name} {figures} {row.unit} {'; '.join(faults(all_))}".strip())
+        figures = " ".join("-" if one.figure is None else f"{one.figure:.3g}" for one in all_)
+        say(f"{row.name}: {server.target.name} {figures} {row.unit} {'; '.join(faults(all_))}".strip())
+    found.measures[row.name] = measures
 
 
-def _is_left_out(bench: Bench, row: Row, server: Server, found: Found) -> bool:
-    has_own_part = row.tool is Tool.PULL or not server.target.programs
-    why = server.target.cannot.get(row.name) or missing(row.tool)
-    if row.is_tls and has_own_part and not bench.scene.has_tls:
-        why = "needs OpenSSL's headers (on Debian: apt-get install libssl-dev)"
-    why = why or fault(row, server.running, server.origin)
-    if why:
-        found.skip(row.name, server.target.name, why)
-    return bool(why)
+def _able(bench: Bench, row: Row, servers: Sequence[Server], found: Found) -> list[Server]:
+    """The servers that can be measured in the row; the others are noted with the reason."""
+    needs_headers = row.is_tls and not bench.scene.has_tls
+    if why := missing(row.tool) or (NO_HEADERS if needs_headers and row.tool is Tool.PULL else None):
+        found.skip(row.name, "all", why)
+        return []
+    able = []
+    for server in servers:
+        is_floor = not server.target.programs
+        why = NO_HEADERS if needs_headers and is_floor else server.target.cannot.get(row.name)
+        if why := why or fault(row, server.running, server.origin):
+            found.skip(row.name, server.target.name, why)
+        else:
+            able.append(server)
+    return able
 
 
 def _measured(bench: Bench, row: Row, server: Server, number: int) -> Measure:

@@ -19,6 +19,7 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -71,7 +72,7 @@ def main() -> int:
     return 1 if result["missed"] else 0
 
 
-def as_text(result: dict) -> str:
+def as_text(result: dict[str, Any]) -> str:
     """The result as JSON, a line for each target of each row."""
     short = {name: value for name, value in result.items() if name != "measures"}
     rows_ = [

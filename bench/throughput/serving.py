@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from throughput.asking import ask
 
+PORTS = range(20_000, 32_000)
 READY_S = 40
 PATIENCE_S = 5
 LOOK_EVERY_S = 0.001
@@ -86,12 +88,15 @@ class Running:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody had a moment ago."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports of 127.0.0.1 that nobody had a moment ago, below those that the kernel gives to clients."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 @contextmanager
@@ -199,7 +204,7 @@ def _private_and_shared_kib(pid: int) -> tuple[int, int]:
     except OSError:
         return 0, 0
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    return tuple(kib[f"{whose}_Clean"] + kib[f"{whose}_Dirty"] for whose in ("Private", "Shared"))
+    return kib["Private_Clean"] + kib["Private_Dirty"], kib["Shared_Clean"] + kib["Shared_Dirty"]
 
 
 def _end(started: subprocess.Popen[bytes]) -> None:
