@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from throughput.rows import Row, Tool
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90
+REST_S, LOOK_EVERY_S = 0.5, 0.005
 WRK_CONNECTIONS = 64
 H2_CONNECTIONS, H2_STREAMS = 32, 10
 
 
 @dataclass(frozen=True)
 class Burst:
-    """What the client saw. A latency is None where the tool does not tell it; `faults` are sentences."""
+    """What the client saw, and the server's CPU time meanwhile. `faults` are sentences."""
 
     requests: int
     body_bytes: int
@@ -27,56 +30,92 @@ class Burst:
     p99_ms: float | None = None
     worst_ms: float | None = None
     faults: tuple[str, ...] = ()
+    cpu_ns: int = 0
+
+
+Clock = Callable[[], int]
+"""CPU time of a server so far, in nanoseconds."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """Where the tools and the objects are, how long a burst takes, and where a log may lie."""
+    """Where the tools and the objects are, how long a burst takes, and where a log may lie.
+
+    Handshakes cost as much as many requests, so that a short burst would measure them: where there is TLS, the
+    CPU time for setting up the connections is left out.
+    """
 
     programs: Path
     files: Path
     seconds: int
     log: Path
 
-    def burst(self, row: Row, port: int, path: str) -> Burst:
-        """What the row's tool saw when it asked for the path on a port of loopback."""
+    def burst(self, row: Row, port: int, path: str, clock: Clock) -> Burst:
+        """What the row's tool saw when it asked for the path on a port of loopback. Raises OSError."""
         if row.tool is Tool.WRK:
-            return self._wrk(row, port, path)
-        return self._h2load(port, path) if row.tool is Tool.H2LOAD else self._pull(row, port, path)
+            return self._wrk(row, port, path, clock)
+        if row.tool is Tool.H2LOAD:
+            return self._h2load(row, port, path, clock)
+        return self._pull(row, port, path, clock)
 
-    def _wrk(self, row: Row, port: int, path: str) -> Burst:
-        url = f"{'https' if row.is_tls else 'http'}://127.0.0.1:{port}{path}"
+    def _wrk(self, row: Row, port: int, path: str, clock: Clock) -> Burst:
+        before_ns = clock()
         said = self._run(
             "wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{self.seconds}s", "-s", HERE / "wrk.lua",
-            "-H", "Host: localhost", url,
+            "-H", "Host: localhost", f"http://127.0.0.1:{port}{path}",
         )  # fmt: skip
-        burst = _told(json.loads(said.splitlines()[-1]))
+        burst = replace(_told(said), cpu_ns=clock() - before_ns)
         return _with_length(burst, (self.files / row.file).stat().st_size)
 
-    def _h2load(self, port: int, path: str) -> Burst:
+    def _h2load(self, row: Row, port: int, path: str, clock: Clock) -> Burst:
+        """A run of one request on each connection is taken off the one that counts."""
+        common = (
+            f"-c{H2_CONNECTIONS}",
+            "-t1",
+            "-H",
+            ":authority: localhost",
+            f"https://127.0.0.1:{port}{path}",
+        )
+        times_ns = [clock()]
+        self._run("h2load", f"-n{H2_CONNECTIONS}", *common)
+        times_ns.append(clock())
         self.log.unlink(missing_ok=True)
-        said = self._run(
-            "h2load", "-t1", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", "-D", self.seconds,
-            f"--log-file={self.log}", "-H", ":authority: localhost", f"https://127.0.0.1:{port}{path}",
-        )  # fmt: skip
+        said = self._run("h2load", f"-m{H2_STREAMS}", "-D", self.seconds, f"--log-file={self.log}", *common)
+        times_ns.append(clock())
         burst = told_by_h2load(said, self.log.read_text(), self.seconds)
-        return _with_length(burst, (self.files / path[1:]).stat().st_size)
+        burst = _with_length(burst, (self.files / row.file).stat().st_size)
+        cpu_ns = times_ns[2] - 2 * times_ns[1] + times_ns[0]
+        return replace(burst, requests=max(burst.requests - H2_CONNECTIONS, 0), cpu_ns=cpu_ns)
 
-    def _pull(self, row: Row, port: int, path: str) -> Burst:
+    def _pull(self, row: Row, port: int, path: str, clock: Clock) -> Burst:
+        """The clock is read when the connections stand and pull waits for a line to begin."""
         words = (port, path, self.files / row.file, "seconds", self.seconds, *row.words)
-        return _told(json.loads(self._run(self.programs / "pull", *words)))
+        command = [str(word) for word in (self.programs / "pull", *words)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as pull:
+            assert pull.stdout
+            is_ready = pull.stdout.readline() == "ready\n"
+            before_ns = _rested_ns(clock)
+            said = self._said("pull", pull, "\n" if is_ready else "")
+        return replace(_told(said), cpu_ns=clock() - before_ns)
 
     def _run(self, *command: object) -> str:
-        words, name = [str(word) for word in command], Path(str(command[0])).name
+        words, pipe = [str(word) for word in command], subprocess.PIPE
+        with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) as started:
+            return self._said(words[0], started)
+
+    def _said(self, name: str, started: "subprocess.Popen[str]", line: str | None = None) -> str:
+        """All that it prints until it ends. Raises OSError when it takes too long, fails or is silent."""
         try:
-            done = subprocess.run(
-                words, capture_output=True, text=True, timeout=self.seconds + PATIENCE_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise OSError(f"{name} did not end within {self.seconds + PATIENCE_S} s") from error
-        if done.returncode or not done.stdout.strip():
-            raise OSError(f"{name} ended with {done.returncode}: {done.stderr.strip()[-200:]}")
-        return done.stdout
+            said, complaint = started.communicate(line, timeout=self.seconds + PATIENCE_S)
+        except BaseException as error:
+            started.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise OSError(f"{name} did not end within {self.seconds + PATIENCE_S} s") from error
+            raise
+        if started.returncode or not said.strip():
+            raise OSError(f"{name} ended with {started.returncode}: {complaint.strip()[-200:]}")
+        return said
 
 
 def missing(tool: Tool) -> str | None:
@@ -107,8 +146,20 @@ def told_by_h2load(said: str, log: str, seconds: float) -> Burst:
     )  # fmt: skip
 
 
-def _told(words: dict[str, Any]) -> Burst:
+def _rested_ns(clock: Clock) -> int:
+    """The clock when the server has nothing left to do, such as the tickets that follow a handshake."""
+    end, now_ns = time.monotonic() + REST_S, clock()
+    while time.monotonic() < end:
+        time.sleep(LOOK_EVERY_S)
+        before_ns, now_ns = now_ns, clock()
+        if now_ns == before_ns:
+            break
+    return now_ns
+
+
+def _told(said: str) -> Burst:
     """What the line of JSON by wrk.lua or pull says."""
+    words: dict[str, Any] = json.loads(said.splitlines()[-1])
     why = words.pop("first_error", "status or socket")
     errors = words.pop("errors")
     return Burst(**words, faults=(f"{errors} errors, the first: {why}",) if errors else ())

@@ -8,8 +8,8 @@
  *   range     a Range of so many bytes at a random offset; only the right 206 counts
  *   etag      If-None-Match; only 304 counts, and no body is waited for
  *   once      every connection asks once, all at the same moment
- * When the time is over no request is started, but those under way are finished, so that the bytes counted here are
- * all that the server sent. Prints one line of JSON.
+ * When all connections stand it says "ready" and waits for a line. When the time is over no request is started, but those under way are finished, so that the bytes counted here are
+ * all that the server sent. Prints one line of JSON at the end.
  */
 #include "net.h"
 #ifdef WITH_TLS
@@ -234,6 +234,9 @@ int main(int count, char **words) {
     poll = epoll_create1(0);
     struct conn *all = calloc(connections, sizeof *all);
     for (int at = 0; at < connections; at++) dial(&all[at]);
+    puts("ready");
+    fflush(stdout);
+    if (getchar() == EOF) return 1;
     double began_s = now_s(), end_s = began_s + seconds, hard_s = end_s + PATIENCE_S;
     for (int at = 0; at < connections; at++) ask(&all[at]);
     struct epoll_event events[EVENTS_MAX];

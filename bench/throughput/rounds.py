@@ -111,15 +111,14 @@ def _cold_start(bench: Bench, server: Server) -> Measure:
 def _burst(bench: Bench, row: Row, server: Server, number: int) -> Measure:
     """Server CPU of one burst, and latencies as the client saw them."""
     path = f"{row.path}{number}" if row.kind is Kind.STORM else row.path
-    asked_before, cpu_before_ns = server.origin.asked(row.path), server.running.cpu_ns()
-    burst = bench.client.burst(row, server.running.port(row.name, row.is_tls), path)
-    cpu_ns = server.running.cpu_ns() - cpu_before_ns
+    asked_before, port = server.origin.asked(row.path), server.running.port(row.name, row.is_tls)
+    burst = bench.client.burst(row, port, path, server.running.cpu_ns)
     asked = server.origin.asked(row.path) - asked_before
     found = (*burst.faults, *doubts(row.kind, burst.requests, asked))
     rate = round(burst.requests / burst.seconds, 1)
     if row.kind is Kind.STORM:
         return Measure(burst.worst_ms, rate, burst.p50_ms, burst.p99_ms, asked, found)
-    figure = cpu_figure(row.unit, cpu_ns, burst.requests, burst.body_bytes)
+    figure = cpu_figure(row.unit, burst.cpu_ns, burst.requests, burst.body_bytes)
     return Measure(figure, rate, burst.p50_ms, burst.p99_ms, None, found)
 
 

@@ -63,7 +63,8 @@ _RANGE = ("connections", "16", "range", str(MIB))
 
 ROWS = (
     _hit("hit_1k", "hit, 1 KiB, HTTP/1.1", Unit.REQUEST, Tool.WRK, "1k"),
-    _hit("hit_1k_tls", "hit, 1 KiB, TLS 1.3", Unit.REQUEST, Tool.WRK, "1k", is_tls=True),
+    _hit("hit_1k_tls", "hit, 1 KiB, TLS 1.3", Unit.REQUEST, Tool.PULL, "1k", "connections", "64",
+         "tls", "read", is_tls=True),
     _hit("hit_1k_h2", "hit, 1 KiB, HTTP/2 + TLS", Unit.REQUEST, Tool.H2LOAD, "1k", is_tls=True),
     _hit("not_modified", "304 by If-None-Match", Unit.REQUEST, Tool.PULL, "1k", "connections", "64",
          "etag", '"bench/1k"'),

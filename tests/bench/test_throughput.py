@@ -71,7 +71,7 @@ def test_wrong_bytes_and_dead_ports_are_faults(scene, origin):
 def pulled(scene, name, port, path=None):
     one = row(name)
     client = Client(scene.programs, scene.files, 1, scene.folder / "unused.log")
-    return client.burst(one, port, path or one.path)
+    return client.burst(one, port, path or one.path, lambda: 0)
 
 
 @pytest.mark.parametrize("name", ["hit_100k", "hit_100m", "range"])
@@ -91,7 +91,7 @@ def test_the_client_notices_wrong_bytes_and_wrong_answers(scene, origin):
     spoilt[-1] ^= 1
     (scene.folder / "100k").write_bytes(spoilt)
     client = Client(scene.programs, scene.folder, 1, scene.folder / "unused.log")
-    assert "wrong bytes" in client.burst(row("hit_100k"), origin.port, "/100k").faults[0]
+    assert "wrong bytes" in client.burst(row("hit_100k"), origin.port, "/100k", lambda: 0).faults[0]
 
 
 def test_a_storm_on_the_bare_origin_is_200_slow_fetches(scene, origin):
