@@ -41,7 +41,7 @@ Clock = Callable[[], int]
 class Client:
     """Where the tools and the objects are, how long a burst takes, and where a log may lie.
 
-    Handshakes cost as much as many requests, so that a short burst would measure them: where there is TLS, the
+    A handshake costs as much as many requests, and a short burst would measure it: where there is TLS, the
     CPU time for setting up the connections is left out.
     """
 
@@ -69,13 +69,8 @@ class Client:
 
     def _h2load(self, row: Row, port: int, path: str, clock: Clock) -> Burst:
         """A run of one request on each connection is taken off the one that counts."""
-        common = (
-            f"-c{H2_CONNECTIONS}",
-            "-t1",
-            "-H",
-            ":authority: localhost",
-            f"https://127.0.0.1:{port}{path}",
-        )
+        url = f"https://127.0.0.1:{port}{path}"
+        common = ("-t1", f"-c{H2_CONNECTIONS}", "-H", ":authority: localhost", url)
         times_ns = [clock()]
         self._run("h2load", f"-n{H2_CONNECTIONS}", *common)
         times_ns.append(clock())

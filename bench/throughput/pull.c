@@ -233,6 +233,7 @@ int main(int count, char **words) {
     times_s = malloc(TIMES_MAX * sizeof *times_s);
     poll = epoll_create1(0);
     struct conn *all = calloc(connections, sizeof *all);
+    alarm(2 * PATIENCE_S + (unsigned)seconds);
     for (int at = 0; at < connections; at++) dial(&all[at]);
     puts("ready");
     fflush(stdout);
