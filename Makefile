@@ -13,8 +13,8 @@ help:
 	@echo "make demo     set up, then rehearse the outage of 2025-11-18 and print what users saw"
 	@echo "make test     set up, then run the tests"
 	@echo "make check    format, lint, types, house rules, Rust tests, Python tests, docs tests"
-	@echo "make bench    the benchmarks; results go to bench/results"
-	@echo "make peers    install nginx and HAProxy, to compare with (needs root)"
+	@echo "make bench    the benchmarks, an hour; results go to bench/results"
+	@echo "make peers    install the servers and tools to compare with, starting none (needs root)"
 	@echo "make browser  install Chromium, for tests in a browser (needs root)"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
 
@@ -78,9 +78,10 @@ bench: setup
 	@$(BIN)/python bench/detect/run.py
 	@$(BIN)/python bench/simulate/run.py
 	@$(BIN)/python bench/rehearse/run.py
+	@$(BIN)/python bench/throughput/run.py
 
 peers:
-	apt-get update -qq && apt-get install -y -qq nginx-light haproxy
+	@sh bench/install_peers.sh
 
 browser:
 	apt-get update -qq && apt-get install -y -qq chromium
