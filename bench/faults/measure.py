@@ -16,7 +16,7 @@ from stage import HOSTNAME, executions, upstreams
 from targets import TARGETS, Setup
 from workloads import CONTENT, WORKLOADS, EventsCheck, Shot
 
-from polycdn.lab.content import statics
+from polycdn.lab.content import other_version, statics
 from polycdn.lab.fault import Schedule
 from polycdn.lab.fetch import Call, Outcome, Site, fetch
 from polycdn.model.chance import MILLION_PPM, chance_ppm
@@ -65,7 +65,8 @@ class Cell:
 
 def measure(case: Case) -> dict:
     """The run's result, ready for JSON: its case, and a cell for each workload."""
-    statics(CONTENT)  # Made before anything is timed: 20 MB from a seed take a moment.
+    for content in (CONTENT, other_version(CONTENT)):
+        statics(content)  # Made before anything is timed: 20 MB from a seed take a moment.
     with tempfile.TemporaryDirectory(prefix="polycdn-faults-") as folder:
         return asyncio.run(_measure(case, Path(folder)))
 

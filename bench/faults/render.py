@@ -14,7 +14,9 @@ def missed(result: dict) -> list[str]:
         where = f"{run['fault']}, cache {MODES[run['is_caching']]}"
         for workload, cell in run["cells"].items():
             if cell["failed"] and why_apart(run["fault"], workload) is None:
-                found.append(f"{where}: {cell['failed']} of {cell['attempted']} {workload} failed ({_kinds(cell)})")
+                found.append(
+                    f"{where}: {cell['failed']} of {cell['attempted']} {workload} failed ({_kinds(cell)})"
+                )
             elif cell["twice"]:
                 found.append(f"{where}: {cell['twice']} {workload} carried out twice")
             elif run["fault"] == "both-down" and cell["kinds"].get("wrong"):
@@ -51,7 +53,12 @@ def rendered(result: dict) -> str:
 
 def _summary(runs: list[dict], targets: list[str]) -> list[str]:
     """Cells in which a healthy upstream remains and nothing forbids to go to it."""
-    lines = ["One healthy upstream remains:", "", f"| fault | {' | '.join(targets)} |", f"|---|{'---:|' * len(targets)}"]
+    lines = [
+        "One healthy upstream remains:",
+        "",
+        f"| fault | {' | '.join(targets)} |",
+        f"|---|{'---:|' * len(targets)}",
+    ]
     lines += _rows(runs, targets, lambda fault, workload: why_apart(fault, workload) is None)
     return lines
 
@@ -59,7 +66,10 @@ def _summary(runs: list[dict], targets: list[str]) -> list[str]:
 def _apart(runs: list[dict]) -> list[str]:
     """Cells in which no answer without a failure can be promised: the aim is never twice, never silently wrong."""
     targets = sorted({run["target"] for run in runs}, key=[run["target"] for run in runs].index)
-    lines = ["Shown apart, as nothing can promise an answer there: the aim is never twice, and never wrong when both are down.", ""]
+    lines = [
+        "Shown apart, as nothing can promise an answer there: the aim is never twice, and never wrong when both are down.",
+        "",
+    ]
     lines += [f"| fault | {' | '.join(targets)} |", f"|---|{'---:|' * len(targets)}"]
     return lines + _rows(runs, targets, lambda fault, workload: why_apart(fault, workload) is not None)
 

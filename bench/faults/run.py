@@ -27,7 +27,16 @@ from targets import TARGETS, installed
 from workloads import WORKLOADS
 
 RESULTS = Path(__file__).parent.parent / "results"
-QUICK_FAULTS = ("none", "refuse", "http-5xx", "die-mid-body", "truncate", "corrupt", "error-page", "both-down")
+QUICK_FAULTS = (
+    "none",
+    "refuse",
+    "http-5xx",
+    "die-mid-body",
+    "truncate",
+    "corrupt",
+    "error-page",
+    "both-down",
+)
 
 
 def main() -> int:
@@ -39,7 +48,9 @@ def main() -> int:
         for run in pool.map(measure, cases):
             runs.append(run)
             failed = sum(cell["failed"] for cell in run["cells"].values())
-            print(f"{len(runs)}/{len(cases)} {run['target']} {run['fault']}: {failed} failed", file=sys.stderr)
+            print(
+                f"{len(runs)}/{len(cases)} {run['target']} {run['fault']}: {failed} failed", file=sys.stderr
+            )
     result = {
         "what": "requests that failed while one upstream of two was sick",
         "command": " ".join(["python bench/faults/run.py", *sys.argv[1:]]),
@@ -62,14 +73,16 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """What was asked for, checked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--faults", type=_names(FAULTS))
     parser.add_argument("--workloads", type=_names(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--targets", type=_names(TARGETS))
     parser.add_argument("--cache", choices=("on", "off", "both"), default="both")
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=4, help="runs at the same time")
+    parser.add_argument("--jobs", type=int, default=3, help="runs at the same time")
     parser.add_argument("--json", type=Path, help="result file, and a table beside it")
     parser.add_argument("--quick", action="store_true", help="polycdn alone, few faults, short")
     parser.add_argument("words", nargs="*", help="more words for polycdn edge, after --")
@@ -83,7 +96,9 @@ def arguments() -> argparse.Namespace:
     asked.targets = asked.targets or (["polycdn"] if asked.quick else list(installed()))
     absent = [name for name in asked.targets if not TARGETS[name].found()]
     if absent:
-        parser.error(f"not installed: {', '.join(absent)}; see `make peers`, or set BENCH_{absent[0].upper()}_BIN")
+        parser.error(
+            f"not installed: {', '.join(absent)}; see `make peers`, or set BENCH_{absent[0].upper()}_BIN"
+        )
     return asked
 
 
@@ -93,7 +108,15 @@ def cases_of(asked: argparse.Namespace) -> list[Case]:
     workloads = tuple(asked.workloads)
     words = tuple(asked.words)
     return [
-        Case(name, fault, is_caching, workloads, asked.seconds * 1_000, asked.seed, words if name == "polycdn" else ())
+        Case(
+            name,
+            fault,
+            is_caching,
+            workloads,
+            asked.seconds * 1_000,
+            asked.seed,
+            words if name == "polycdn" else (),
+        )
         for is_caching in caches
         for fault in asked.faults
         for name in asked.targets

@@ -100,7 +100,15 @@ class Nginx(Target):
     def command(self, setup: Setup) -> list[str]:
         file = setup.folder / "nginx.conf"
         file.write_text(nginx_config(setup))
-        return [str(self.found()), "-p", str(setup.folder), "-e", str(setup.folder / "e.log"), "-c", str(file)]
+        return [
+            str(self.found()),
+            "-p",
+            str(setup.folder),
+            "-e",
+            str(setup.folder / "e.log"),
+            "-c",
+            str(file),
+        ]
 
 
 class Haproxy(Target):

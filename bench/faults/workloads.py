@@ -131,7 +131,9 @@ def events(number: int, key: str) -> Shot:
 def post_key(number: int, key: str) -> Shot:
     """A write that names itself, so that nobody carries it out twice."""
     fields = {LAB_KEY: key, "idempotency-key": key, "content-type": "application/json"}
-    return Shot("post-key", key, Call("POST", "/feed", fields, b'{"text":"a"}', rest_ms=5_000), FeedCheck(None))
+    return Shot(
+        "post-key", key, Call("POST", "/feed", fields, b'{"text":"a"}', rest_ms=5_000), FeedCheck(None)
+    )
 
 
 def post(number: int, key: str) -> Shot:
@@ -164,7 +166,9 @@ def manifest() -> dict[str, dict[str, object]]:
 
 
 def _entry(static: Static) -> dict[str, object]:
-    blocks = [static.body[at : at + PATCH_BLOCK_BYTES] for at in range(0, len(static.body), PATCH_BLOCK_BYTES)]
+    blocks = [
+        static.body[at : at + PATCH_BLOCK_BYTES] for at in range(0, len(static.body), PATCH_BLOCK_BYTES)
+    ]
     return {
         "size": len(static.body),
         "sha256": static.sha256,
