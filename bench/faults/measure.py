@@ -28,6 +28,9 @@ SETTLE_S = 1.2
 """Active health checks have looked at both upstreams by then."""
 
 START_IN_MS = 200
+LAG_MS_MAX, TRIES_MAX = 150, 3
+"""A run in which this process did not get its turn for so long tells of the machine, not of the target."""
+
 KIND_OF = {
     Reason.HTTP_5XX: "status",
     Reason.STATUS: "status",
@@ -64,11 +67,14 @@ class Cell:
 
 
 def measure(case: Case) -> dict:
-    """The run's result, ready for JSON: its case, and a cell for each workload."""
+    """The calmest of a few tries, ready for JSON: its case, and a cell for each workload."""
     for content in (CONTENT, other_version(CONTENT)):
         statics(content)  # Made before anything is timed: 20 MB from a seed take a moment.
-    with tempfile.TemporaryDirectory(prefix="polycdn-faults-") as folder:
-        return asyncio.run(_measure(case, Path(folder)))
+    tries = []
+    while len(tries) < TRIES_MAX and not (tries and tries[-1]["lag_ms"] <= LAG_MS_MAX):
+        with tempfile.TemporaryDirectory(prefix="polycdn-faults-") as folder:
+            tries.append(asyncio.run(_measure(case, Path(folder))))
+    return min(tries, key=lambda run: int(run["lag_ms"]))
 
 
 async def _measure(case: Case, folder: Path) -> dict:
@@ -79,6 +85,7 @@ async def _measure(case: Case, folder: Path) -> dict:
             start_ms = Wall().now_ms() + START_IN_MS
             both.inject(schedule_of(case.fault, start_ms, case.run_ms, case.seed))
             groups = [_send(case, name, start_ms, setup.port) for name in case.workloads]
+            watch = asyncio.create_task(_lag_ms(start_ms + case.run_ms))
             sent = [shot for group in await asyncio.gather(*groups) for shot in group]
             both.inject(Schedule(case.seed))
         served = both.served()
@@ -87,7 +94,7 @@ async def _measure(case: Case, folder: Path) -> dict:
     for shot, outcome in sent:
         add(cells[shot.workload], shot, outcome, times[shot.key])
     found = {name: asdict(cell) | {"kinds": dict(cell.kinds)} for name, cell in cells.items()}
-    return asdict(case) | {"cells": found, "reached_upstreams": len(served)}
+    return asdict(case) | {"cells": found, "reached_upstreams": len(served), "lag_ms": await watch}
 
 
 def add(cell: Cell, shot: Shot, outcome: Outcome, times: int) -> None:
@@ -128,6 +135,15 @@ async def _send(case: Case, workload: str, start_ms: int, port: int) -> list[tup
         shot = shot_of(number, f"user/{workload}/{number}")
         tasks.append((shot, asyncio.create_task(fetch(site, "127.0.0.1", shot.call, shot.check, wall))))
     return [(shot, await task) for shot, task in tasks]
+
+
+async def _lag_ms(until_ms: int) -> int:
+    """The longest that this process was late for its own appointment."""
+    wall, worst_ms = Wall(), 0
+    while (now_ms := wall.now_ms()) < until_ms:
+        await asyncio.sleep(0.02)
+        worst_ms = max(worst_ms, wall.now_ms() - now_ms - 20)
+    return worst_ms
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,8 @@ from typing import Any
 
 from stage import HOSTNAME
 
+TYPES = "type.googleapis.com/envoy.extensions"
+
 
 def nginx_config(setup: Any) -> str:
     """Passive failover to a backup server, stale answers on errors, events unbuffered."""
@@ -81,7 +83,7 @@ backend both
 
 
 def varnish_config(setup: Any) -> str:
-    """Probes, a fallback director, one retry on the other backend, bodies buffered whole before they go out."""
+    """Probes, a fallback director, one retry on the other backend, bodies buffered whole."""
     first, second = setup.upstream_ports
     passes = 'req.method == "POST" || req.url ~ "^/chat"' if setup.is_caching else "true"
     backends = "".join(
@@ -123,25 +125,25 @@ def envoy_config(setup: Any) -> dict[str, Any]:
     reading = {"retry_on": "5xx,reset,connect-failure,refused-stream", "num_retries": 2}
     reading |= {"per_try_timeout": "2s"}
     other = {"name": "envoy.retry_priorities.previous_priorities", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+        "@type": f"{TYPES}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
         "update_frequency": 1}}  # fmt: skip
     events = {"retry_on": "5xx,connect-failure,refused-stream", "num_retries": 2, "retry_priority": other}
+    endless = {"cluster": "both", "timeout": "0s", "retry_policy": events}
     routes = [
         {"match": {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
          "route": {"cluster": "both", "timeout": "8s", "retry_policy": {
              "retry_on": "connect-failure", "num_retries": 2, "retry_priority": other}}},
-        {"match": {"prefix": "/chat"}, "route": {"cluster": "both", "timeout": "0s", "retry_policy": events}},
-        {"match": {"prefix": "/patch"}, "route": {"cluster": "both", "timeout": "0s", "retry_policy": events}},
+        {"match": {"prefix": "/chat"}, "route": endless},
+        {"match": {"prefix": "/patch"}, "route": endless},
         {"match": {"prefix": "/"}, "route": {
             "cluster": "both", "timeout": "8s", "retry_policy": reading | {"retry_priority": other}}},
     ]  # fmt: skip
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager"
-        ".v3.HttpConnectionManager",
+        "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+            "@type": f"{TYPES}.filters.http.router.v3.Router"}}],
     }  # fmt: skip
     cluster: dict[str, Any] = {
         "name": "both",
@@ -156,9 +158,10 @@ def envoy_config(setup: Any) -> dict[str, Any]:
     }  # fmt: skip
     if setup.ca_file:
         cluster["transport_socket"] = {"name": "tls", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "@type": f"{TYPES}.transport_sockets.tls.v3.UpstreamTlsContext",
             "sni": HOSTNAME,
-            "common_tls_context": {"validation_context": {"trusted_ca": {"filename": setup.ca_file}}}}}  # fmt: skip
+            "common_tls_context": {
+                "validation_context": {"trusted_ca": {"filename": setup.ca_file}}}}}  # fmt: skip
     listener = {"name": "in", "address": _address(setup.port), "filter_chains": [
         {"filters": [{"name": "http", "typed_config": manager}]}]}  # fmt: skip
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}

@@ -1,6 +1,7 @@
 """The result of a run of faults as Markdown, and the aims that it missed."""
 
 from cases import FAULTS, why_apart
+from measure import LAG_MS_MAX
 
 MODES = {False: "off", True: "on"}
 
@@ -32,10 +33,12 @@ def rendered(result: dict) -> str:
         "# Faults: what users see while one upstream of two is sick",
         "",
         f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"Python {shown['python']}, 1-minute load {shown['load_1m']} at the end, {result['took_s']} s. Targets: {versions}.",
+        f"Python {shown['python']}, 1-minute load {shown['load_1m']} at the end, {result['took_s']} s. "
+        f"Targets: {versions}.",
         "",
-        f"Runs of {result['seconds']} s; the fault lasts from the first to the last quarter. Failed / attempted, and "
-        "the longest that any request took. Clients never retry.",
+        f"Runs of {result['seconds']} s; the fault lasts from the first to the last quarter. Shown: failed / "
+        "attempted, and the longest that any request took. Clients never retry.",
+        *_disturbed(result["runs"]),
     ]
     for is_caching, mode in MODES.items():
         runs = [run for run in result["runs"] if run["is_caching"] is is_caching]
@@ -51,6 +54,17 @@ def rendered(result: dict) -> str:
     return "\n".join([*lines, ""])
 
 
+def _disturbed(runs: list[dict]) -> list[str]:
+    """A sentence on runs in which the machine was busy with something else."""
+    late = [run["lag_ms"] for run in runs if run["lag_ms"] > LAG_MS_MAX]
+    if not late:
+        return []
+    return [
+        f"{len(late)} of {len(runs)} runs are suspect: the measuring process itself waited for its turn, "
+        f"up to {max(late)} ms."
+    ]
+
+
 def _summary(runs: list[dict], targets: list[str]) -> list[str]:
     """Cells in which a healthy upstream remains and nothing forbids to go to it."""
     lines = [
@@ -64,10 +78,11 @@ def _summary(runs: list[dict], targets: list[str]) -> list[str]:
 
 
 def _apart(runs: list[dict]) -> list[str]:
-    """Cells in which no answer without a failure can be promised: the aim is never twice, never silently wrong."""
+    """Cells in which no answer without a failure can be promised."""
     targets = sorted({run["target"] for run in runs}, key=[run["target"] for run in runs].index)
     lines = [
-        "Shown apart, as nothing can promise an answer there: the aim is never twice, and never wrong when both are down.",
+        "Shown apart, as nobody can promise an answer there; the aim is never twice, and never wrong bytes "
+        "when both are down:",
         "",
     ]
     lines += [f"| fault | {' | '.join(targets)} |", f"|---|{'---:|' * len(targets)}"]

@@ -1,11 +1,12 @@
 """Faults x workloads through our edge and its peers: what a user sees while one upstream of two is sick.
 
-    python bench/faults/run.py [--quick] [--faults A,B] [--workloads A,B] [--targets A,B] [--cache on|off|both]
-                               [--seconds N] [--seed N] [--jobs N] [--json FILE] [-- WORDS FOR polycdn edge]
+    python bench/faults/run.py [--quick] [--faults A,B] [--workloads A,B] [--targets A,B]
+                               [--cache on|off|both] [--seconds N] [--seed N] [--jobs N] [--json FILE]
+                               [-- MORE WORDS FOR polycdn edge]
 
-Each run sends all workloads at once through one proxy; the first upstream has the fault from the first to the last
-quarter of it. Writes bench/results/faults.json and .md, unless only a part was asked for. Exit 1 when polycdn fails
-a request in a cell in which one healthy upstream remains, or carries a write out twice anywhere.
+Each run sends all workloads at once through one proxy; the first upstream has the fault from the first to
+the last quarter of it. Writes bench/results/faults.json and .md, unless only a part was asked for. Exit 1
+when polycdn fails a request in a cell in which one healthy upstream remains, or carries a write out twice.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", choices=("on", "off", "both"), default="both")
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=3, help="runs at the same time")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--json", type=Path, help="result file, and a table beside it")
     parser.add_argument("--quick", action="store_true", help="polycdn alone, few faults, short")
     parser.add_argument("words", nargs="*", help="more words for polycdn edge, after --")

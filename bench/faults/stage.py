@@ -1,4 +1,4 @@
-"""Two upstreams of the lab on loopback, in this process, that fail as a schedule says."""
+"""Upstreams of the lab on loopback, in this process, that fail as a schedule says."""
 
 import asyncio
 import contextlib
@@ -26,9 +26,10 @@ NAMES = (FIRST, SECOND)
 
 @dataclass(frozen=True)
 class Upstreams:
-    """Both upstreams; `ports` in the order of NAMES, `ca_file` None without TLS."""
+    """The upstreams; `ports` in the order of `names`, `ca_file` None without TLS."""
 
     folder: Path
+    names: tuple[str, ...]
     ports: tuple[int, ...]
     ca_file: str | None
     servers: tuple[Server, ...]
@@ -42,7 +43,7 @@ class Upstreams:
         """Every request that an upstream answered, as it was logged."""
         for log in self.logs:
             log.flush()
-        lines = [(self.folder / f"{name}.served").read_text().splitlines() for name in NAMES]
+        lines = [(self.folder / f"{name}.served").read_text().splitlines() for name in self.names]
         return [json.loads(line) for of_one in lines for line in of_one]
 
     def faults(self) -> list[dict]:
@@ -53,20 +54,22 @@ class Upstreams:
 
 
 def executions(served: Iterable[dict]) -> Counter[str]:
-    """How often each write was carried out, over both upstreams."""
+    """How often each write was carried out, over all upstreams."""
     return Counter(line["key"] for line in served if line["executed"])
 
 
 @contextlib.asynccontextmanager
-async def upstreams(folder: Path, content: Content, *, is_tls: bool) -> AsyncIterator[Upstreams]:
-    """Both, serving until the end of the block. They share their memory of idempotency keys."""
+async def upstreams(
+    folder: Path, content: Content, *, is_tls: bool = False, names: tuple[str, ...] = NAMES
+) -> AsyncIterator[Upstreams]:
+    """All of them, serving until the end of the block. They share their memory of idempotency keys."""
     (folder / "keys").mkdir()
     tls, ca_file = _certified(folder) if is_tls else (None, None)
     wall = Wall()
     fault_log = LineLog(folder / "faults.log")
     logs = [fault_log]
     servers = []
-    for name in NAMES:
+    for name in names:
         log = LineLog(folder / f"{name}.served")
         process = Process(name, "wall", str(folder / f"{name}.ready"))
         spec = OriginSpec(process, "", "", content, keys_dir=str(folder / "keys"))
@@ -76,7 +79,7 @@ async def upstreams(folder: Path, content: Content, *, is_tls: bool) -> AsyncIte
     ports = tuple(int(server.listen.rpartition(":")[2]) for server in servers)
     tasks = [asyncio.create_task(server.run()) for server in servers]
     try:
-        yield Upstreams(folder, ports, ca_file, tuple(servers), tuple(logs))
+        yield Upstreams(folder, names, ports, ca_file, tuple(servers), tuple(logs))
     finally:
         for task in tasks:
             task.cancel()

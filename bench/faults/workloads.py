@@ -1,8 +1,7 @@
 """What clients ask for, how often, and what they hold to be good. No client tries anything twice."""
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from polycdn.lab.checks import FeedCheck
@@ -160,7 +159,7 @@ def manifest() -> dict[str, dict[str, object]]:
     known = statics(CONTENT)
     targets = {f"{PROBE_PATH}?n={number}": known[PROBE_PATH] for number in range(SMALL_OBJECTS)}
     targets |= {f"{PATCH_PATH}?v={number}": known[PATCH_PATH] for number in range(200)}
-    targets |= {path: static for path, static in known.items()}
+    targets |= known
     entries: dict[int, dict[str, object]] = {}
     return {target: entries.setdefault(id(static), _entry(static)) for target, static in targets.items()}
 
