@@ -6,11 +6,20 @@ from typing import Final
 
 from smuggling import CANARY, CANARY_PATH, HOST
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
-ACK, END_STREAM, END_HEADERS = 1, 1, 4
+from polycdn.lab.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    Fields,
+    block,
+    frame,
+)
 
-Fields = tuple[tuple[bytes, bytes], ...]
 START: Final[Fields] = (
     (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/p"), (b":authority", HOST.encode()),
 )  # fmt: skip
@@ -24,27 +33,6 @@ class Stream:
     fields: Fields
     body: bytes | None = None
     trailers: Fields = ()
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame on the wire (RFC 9113 §4.1)."""
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
-
-
-def literal(text: bytes) -> bytes:
-    """A string of HPACK, not Huffman-coded (RFC 7541 §5.2)."""
-    if len(text) < 127:
-        return bytes((len(text),)) + text
-    rest, coded = len(text) - 127, bytearray((127,))
-    while rest >= 128:
-        coded.append(rest % 128 + 128)
-        rest //= 128
-    return bytes(coded) + bytes((rest,)) + text
-
-
-def block(fields: Fields) -> bytes:
-    """Fields as literals that are never indexed (RFC 7541 §6.2.3)."""
-    return b"".join(b"\x10" + literal(name) + literal(value) for name, value in fields)
 
 
 def wire(stream: Stream, number: int = 1) -> bytes:
