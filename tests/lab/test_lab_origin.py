@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lab_stage import HOSTNAME, SMALL, Hand, running, staged, until
 
+from polycdn.lab.checks import ObjectCheck
 from polycdn.lab.content import PATCH_PATH, chat_event, probed_objects, statics
 from polycdn.lab.exchange import Request
 from polycdn.lab.fault import FaultKind, Schedule, Window
@@ -17,6 +19,7 @@ from polycdn.lab.places import split_listen
 from polycdn.lab.process import run_origin
 from polycdn.lab.spec import OriginSpec, Process
 from polycdn.lab.upstream import Origins
+from polycdn.model.observation import Reason
 from polycdn.model.topology import Endpoint
 from polycdn.run.clock import Wall
 
@@ -206,5 +209,38 @@ def test_without_any_origin_the_answer_is_a_bad_gateway(tmp_path):
         async with running(run_origin, spec_of(tmp_path, "one")) as gone:
             pass
         assert (await through(Origins(endpoints(gone, gone), Wall()))).status == 502
+
+    asyncio.run(work())
+
+
+def test_a_message_is_executed_each_time_it_arrives(tmp_path):
+    @with_origins(tmp_path, spec_of(tmp_path))
+    async def served(origin):
+        statuses = [(await ask(origin, "POST", "/message")).status for _ in range(2)]
+        assert statuses == [201, 201]
+
+    assert [line["executed"] for line in served] == [True, True]
+
+
+def test_another_version_has_other_bytes_and_an_etag_of_its_own(tmp_path):
+    @with_origins(tmp_path, spec_of(tmp_path))
+    async def _(origin):
+        ours = await ask(origin, "GET", PATCH_PATH)
+        fields = {"range": "bytes=5-", "if-range": ours.fields["etag"]}
+        theirs = await origin.answer(Request("GET", PATCH_PATH, fields, b"", "k", is_other_version=True))
+        assert (theirs.status, len(theirs.body)) == (200, len(ours.body))
+        assert theirs.fields["etag"] != ours.fields["etag"]
+        assert theirs.body != ours.body
+
+
+def test_an_object_is_sent_at_its_pace(tmp_path, certified):
+    pace = replace(SMALL, patch_bytes=1_000_000, bytes_per_s=2_000_000)
+
+    async def work():
+        async with staged(tmp_path, certified, content=pace) as stage:
+            check = ObjectCheck({each.path: each.expect for each in probed_objects(pace)}[PATCH_PATH])
+            outcome = await stage.get(PATCH_PATH, check)
+            assert outcome.reason is Reason.OK
+            assert outcome.total_ms >= 250
 
     asyncio.run(work())

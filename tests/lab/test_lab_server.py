@@ -28,7 +28,12 @@ SEEN = {
     FaultKind.SLOW_DRIP: Reason.STALLED,
     FaultKind.DIE_MID_BODY: Reason.RESET,
     FaultKind.TRUNCATE: Reason.TRUNCATED,
+    FaultKind.STALL: Reason.STALLED,
     FaultKind.CORRUPT: Reason.CORRUPT,
+    FaultKind.LOST_ANSWER: Reason.EMPTY,
+    FaultKind.GARBAGE: Reason.PROTOCOL,
+    FaultKind.HEADER_BOMB: Reason.PROTOCOL,
+    FaultKind.WRONG_TYPE: Reason.CONTENT,
 }
 
 
@@ -67,6 +72,9 @@ CHAT_SEEN = {
     FaultKind.CORRUPT: Reason.CORRUPT,
     FaultKind.DIE_MID_BODY: Reason.RESET,
     FaultKind.SLOW_DRIP: Reason.STALLED,
+    FaultKind.STALL: Reason.STALLED,
+    FaultKind.WRONG_LENGTH: Reason.TRUNCATED,
+    FaultKind.WRONG_TYPE: Reason.CONTENT,
 }
 
 

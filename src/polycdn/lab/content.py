@@ -6,11 +6,12 @@
 | /patch.bin | a game patch, 20 MB | max-age |
 | /music/playlist.m3u8, /music/segN.ts | HLS | max-age |
 | /feed/N | small dynamic JSON | no-store |
+| POST /feed, POST /message | executed once a key; executed each time | no-store |
 | /chat?reply=R | server-sent events with ids | no-store |
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256, shake_256
 from typing import Final
@@ -31,7 +32,10 @@ WORDS: Final = ("a", "plan", "is", "kept", "while", "nobody", "can", "say", "why
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Sizes and pace. `max_age_s` and `chat_interval_ms` are real time: neither is compressed."""
+    """Sizes and pace. `max_age_s` and `chat_interval_ms` are real time: neither is compressed.
+
+    Objects are sent at `bytes_per_s`, 0 = as fast as they are taken.
+    """
 
     seed: int = 1
     patch_bytes: int = 20_000_000
@@ -41,6 +45,7 @@ class Content:
     chat_events: int = 20
     chat_interval_ms: int = 50
     max_age_s: int = 60
+    bytes_per_s: int = 0
 
 
 STANDARD: Final = Content()
@@ -80,6 +85,11 @@ def probed_objects(content: Content) -> tuple[ProbedObject, ...]:
         )
         for static in statics(content).values()
     )
+
+
+def other_version(content: Content) -> Content:
+    """The same objects with other bytes of the same lengths."""
+    return replace(content, seed=content.seed + 1)
 
 
 def segment_path(index: int) -> str:

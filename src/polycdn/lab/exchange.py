@@ -15,13 +15,17 @@ HTML: Final = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, its body read; `key` is LAB_KEY's value, or the connection's number and the request's."""
+    """One request, its body read; `key` is LAB_KEY's value, or the connection's number and the request's.
+
+    `is_other_version`: who serves it has other versions of all objects than the rest has.
+    """
 
     method: str
     target: str
     fields: dict[str, str]
     body: bytes
     key: str
+    is_other_version: bool = False
 
     @property
     def path(self) -> str:
@@ -31,12 +35,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: either a `body` of known length or a `stream` of pieces, sent as they come."""
+    """An answer: either a `body` of known length or a `stream` of pieces, sent as they come.
+
+    A body of some size is sent at `bytes_per_s`, 0 = as fast as it is taken.
+    """
 
     status: int
     fields: dict[str, str]
     body: bytes | memoryview = b""
     stream: AsyncIterator[bytes] | None = None
+    bytes_per_s: int = 0
 
     def having(self, **fields: str) -> "Answer":
         """The same answer with more fields; underscores in names become hyphens."""
@@ -83,5 +91,5 @@ def _ranged(answer: Answer, wanted: str) -> Answer:
     if start >= body_bytes or start >= stop:
         return Answer(416, {"content-range": f"bytes */{body_bytes}"})
     kept = {name: value for name, value in answer.fields.items() if name != "repr-digest"}
-    part = Answer(206, kept, memoryview(answer.body)[start:stop])
+    part = replace(answer, status=206, fields=kept, body=memoryview(answer.body)[start:stop])
     return part.having(content_range=f"bytes {start}-{stop - 1}/{body_bytes}", accept_ranges="bytes")

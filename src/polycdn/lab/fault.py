@@ -9,10 +9,14 @@ Chance is a hash (model/chance.py), so that the same request meets the same fate
 | tls | connection | the handshake is answered with something that is not TLS |
 | expired-cert | connection | a certificate that expired yesterday |
 | reset, empty-reply | request | reset, or closed, after the request was read |
+| lost-answer | request | it is carried out, then the connection is closed without an answer |
+| garbage, header-bomb | request | bytes that are no HTTP; fields without an end |
 | http-5xx, error-page | request | status 503; status 200 with a page of HTML |
 | slow-first-byte, slow-drip | request | nothing for `delay_ms`; one byte each `delay_ms` |
-| die-mid-body, truncate | request | half of the body, then reset; half, then closed |
+| die-mid-body, truncate, stall | request | half of the body, then reset; closed; silence |
 | corrupt | request | some bytes of the body differ |
+| wrong-type, wrong-length | request | 200, but as HTML; half of the body as if it were all |
+| other-version | request | the object as another provider does not have it, with an ETag of its own |
 | dns-servfail, dns-empty, dns-timeout | query | only nameservers do these |
 """
 
@@ -36,13 +40,20 @@ class FaultKind(StrEnum):
     EXPIRED_CERT = "expired-cert"
     RESET = "reset"
     EMPTY_REPLY = "empty-reply"
+    LOST_ANSWER = "lost-answer"
+    GARBAGE = "garbage"
+    HEADER_BOMB = "header-bomb"
     HTTP_5XX = "http-5xx"
     ERROR_PAGE = "error-page"
     SLOW_FIRST_BYTE = "slow-first-byte"
     SLOW_DRIP = "slow-drip"
     DIE_MID_BODY = "die-mid-body"
     TRUNCATE = "truncate"
+    STALL = "stall"
     CORRUPT = "corrupt"
+    WRONG_TYPE = "wrong-type"
+    WRONG_LENGTH = "wrong-length"
+    OTHER_VERSION = "other-version"
     DNS_SERVFAIL = "dns-servfail"
     DNS_EMPTY = "dns-empty"
     DNS_TIMEOUT = "dns-timeout"

@@ -37,11 +37,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the service is asked, besides the address: port, name and whom to trust."""
+    """Where the service is asked, besides the address: port, name and whom to trust (None = without TLS)."""
 
     hostname: str
     port: int
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Attempt:
             self._site.port,
             limit=STREAM_LIMIT_BYTES,
             ssl=self._site.context,
-            server_hostname=self._site.hostname,
+            server_hostname=self._site.hostname if self._site.context else None,
         )
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Head:

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from polycdn.lab.content import EVENTS, JSON, Static, chat_event, feed_body, statics
+from polycdn.lab.content import EVENTS, JSON, Content, Static, chat_event, feed_body, other_version, statics
 from polycdn.lab.exchange import BODY_SHA256, Answer, Request, conditional, page
 from polycdn.lab.logs import LineLog
 from polycdn.lab.spec import OriginSpec
@@ -39,13 +40,14 @@ class Origin:
 
     def _whole(self, request: Request) -> tuple[Answer, bool]:
         """An answer of known length, and whether it executed a POST."""
-        static = self._statics.get(request.path)
         if request.method == "POST":
-            return self._post(request) if request.path == "/feed" else (page(404, "404 Not Found"), False)
+            return self._post(request)
         if request.method not in ("GET", "HEAD"):
             return page(405, "405 Method Not Allowed").having(allow="GET, HEAD, POST"), False
+        known = statics(other_version(self._content)) if request.is_other_version else self._statics
+        static = known.get(request.path)
         if static is not None:
-            return conditional(request, _static_answer(static, self._content.max_age_s)), False
+            return conditional(request, _static_answer(static, self._content)), False
         number = request.path.removeprefix("/feed/")
         if number.isdecimal() and number.isascii() and request.path != number:
             body = feed_body(int(number), self._name, self._clock.now_ms())
@@ -53,7 +55,11 @@ class Origin:
         return page(404, "404 Not Found"), False
 
     def _post(self, request: Request) -> tuple[Answer, bool]:
-        """Executes a key once; a repeated one gets the first answer again."""
+        """Executes a key once; a repeated one gets the first answer again. /message knows no keys."""
+        if request.path == "/message":
+            return _json_answer(201, feed_body(0, self._name, self._clock.now_ms())), True
+        if request.path != "/feed":
+            return page(404, "404 Not Found"), False
         key = request.fields.get("idempotency-key", "")
         if not 0 < len(key) <= KEY_BYTES_MAX:
             return page(400, "400 Idempotency-Key is missing or too long"), False
@@ -105,18 +111,30 @@ class Origin:
         )
 
 
-def _static_answer(static: Static, max_age_s: int) -> Answer:
+def _static_answer(static: Static, content: Content) -> Answer:
     fields = {
         "content-type": static.content_type,
         "etag": f'"{static.sha256[:16]}"',
-        "cache-control": f"public, max-age={max_age_s}",
+        "cache-control": f"public, max-age={content.max_age_s}",
+        "repr-digest": _digest(bytes.fromhex(static.sha256)),
     }
-    return Answer(200, fields, static.body)
+    return Answer(200, fields, static.body, bytes_per_s=content.bytes_per_s)
 
 
 def _json_answer(status: int, body: bytes) -> Answer:
-    fields = {"content-type": JSON, "cache-control": "no-store", BODY_SHA256: sha256(body).hexdigest()}
+    digest = sha256(body)
+    fields = {
+        "content-type": JSON,
+        "cache-control": "no-store",
+        "content-digest": _digest(digest.digest()),
+        BODY_SHA256: digest.hexdigest(),
+    }
     return Answer(status, fields, body)
+
+
+def _digest(digest: bytes) -> str:
+    """A SHA-256 as RFC 9530 writes it."""
+    return f"sha-256=:{b64encode(digest).decode()}:"
 
 
 def _claim(keys_dir: Path, key: str, fresh: bytes) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import AF_INET, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY, socket
 from typing import Final
 
@@ -11,7 +11,17 @@ from polycdn.lab.fault import AT_CONNECTION, AT_REQUEST, Fault, FaultKind
 from polycdn.lab.http1 import STREAM_LIMIT_BYTES, Head, ProtocolError, TruncatedError, read_body, read_head
 from polycdn.lab.injector import Injector
 from polycdn.lab.places import split_listen
-from polycdn.lab.spoil import BEFORE_ANSWER, INSTEAD, hang, reset, reset_stream, send, speak_plainly
+from polycdn.lab.spoil import (
+    BEFORE_ANSWER,
+    INSTEAD,
+    NO_HTTP,
+    hang,
+    reset,
+    reset_stream,
+    send,
+    speak_plainly,
+    talk_nonsense,
+)
 from polycdn.model.settings import Certificate
 
 BACKLOG: Final = 1_024
@@ -162,10 +172,24 @@ class Server:
             return False
         if fault is not None and fault.kind in BEFORE_ANSWER:
             return False
-        instead = INSTEAD.get(fault.kind) if fault else None
-        answer = instead or await self._handler(request)
-        is_usable = await send(writer, answer, fault, is_head=request.method == "HEAD")
+        if fault is not None and fault.kind in NO_HTTP:
+            await talk_nonsense(writer, NO_HTTP[fault.kind])
+            return False
+        is_usable = await self._answer(request, writer, fault)
+        if fault is not None and fault.kind is FaultKind.STALL and not is_usable:
+            await _until_gone(reader)
         return is_usable and not head.is_last
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter, fault: Fault | None) -> bool:
+        """Asks the handler and sends what it says; False when the connection is of no more use."""
+        kind = fault.kind if fault else None
+        if kind is FaultKind.OTHER_VERSION:
+            request = replace(request, is_other_version=True)
+        instead = INSTEAD.get(kind) if kind else None
+        answer = instead or await self._handler(request)
+        if kind is FaultKind.LOST_ANSWER:
+            return False
+        return await send(writer, answer, fault, is_head=request.method == "HEAD")
 
 
 async def _request(reader: asyncio.StreamReader, head: Head, own_key: str) -> Request:

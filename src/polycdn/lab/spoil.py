@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from polycdn.lab.exchange import Answer, page
+from polycdn.lab.exchange import HTML, Answer, page
 from polycdn.lab.fault import Fault, FaultKind
 from polycdn.lab.http1 import CHUNK_BYTES, answer_head, framed
 
@@ -22,6 +22,16 @@ INSTEAD: Final = {
     FaultKind.HTTP_5XX: page(503, "503 Service Unavailable"),
     FaultKind.ERROR_PAGE: page(200, "Error 1101: worker threw exception"),
 }
+NO_HTTP: Final = {
+    FaultKind.GARBAGE: (b"\x15\x03SSH-2.0 \x00\xff\r\n", 1),
+    FaultKind.HEADER_BOMB: (
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: %064d\r\n" % (n, n) for n in range(200)),
+        100,
+    ),
+}
+"""What is said instead of HTTP, and how often."""
+
+CUT: Final = frozenset({FaultKind.DIE_MID_BODY, FaultKind.TRUNCATE, FaultKind.STALL})
 PLAIN_TEXT: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -60,11 +70,19 @@ async def speak_plainly(sock: socket.socket) -> None:
             pass
 
 
+async def talk_nonsense(writer: asyncio.StreamWriter, words: tuple[bytes, int]) -> None:
+    """Says some bytes, several times, as long as they are taken."""
+    content, times = words
+    for _ in range(times):
+        writer.write(content)
+        await writer.drain()
+
+
 async def send(writer: asyncio.StreamWriter, answer: Answer, fault: Fault | None, *, is_head: bool) -> bool:
     """Sends an answer as the fault has it; False when the connection is of no more use."""
     kind = fault.kind if fault else None
-    if kind is FaultKind.CORRUPT:
-        answer = _corrupted(answer)
+    if kind is not None and kind in ALTERED:
+        answer = ALTERED[kind](answer)
     if fault is not None and kind is FaultKind.SLOW_FIRST_BYTE:
         await asyncio.sleep(fault.delay_ms / 1000)
     if is_head or answer.status == 304:
@@ -73,7 +91,7 @@ async def send(writer: asyncio.StreamWriter, answer: Answer, fault: Fault | None
         return True
     if answer.stream is not None:
         return await _send_stream(writer, answer, answer.stream, fault)
-    if kind in (FaultKind.DIE_MID_BODY, FaultKind.TRUNCATE):
+    if kind in CUT:
         await _send_body(writer, answer, len(answer.body) // 2)
         return _end_early(writer, kind)
     if fault is not None and kind is FaultKind.SLOW_DRIP:
@@ -96,6 +114,8 @@ async def _send_body(writer: asyncio.StreamWriter, answer: Answer, stop: int) ->
     for start in range(0, stop, CHUNK_BYTES):
         writer.write(view[start : min(start + CHUNK_BYTES, stop)])
         await writer.drain()
+        if answer.bytes_per_s:
+            await asyncio.sleep(CHUNK_BYTES / answer.bytes_per_s)
 
 
 async def _send_stream(
@@ -103,7 +123,7 @@ async def _send_stream(
 ) -> bool:
     """Head and pieces as they come, chunked."""
     kind = fault.kind if fault else None
-    ends_early = kind in (FaultKind.DIE_MID_BODY, FaultKind.TRUNCATE)
+    ends_early = kind in CUT
     writer.write(_head(answer))
     sent = 0
     async with aclosing(stream):  # type: ignore[type-var]
@@ -160,3 +180,31 @@ def _flipped(body: bytes, step_bytes: int) -> bytes:
         middle = (start + min(start + step_bytes, len(body))) // 2
         spoiled[middle] ^= 0x01
     return bytes(spoiled)
+
+
+def _as_page(answer: Answer) -> Answer:
+    return replace(answer, fields=answer.fields | {"content-type": HTML})
+
+
+def _halved(answer: Answer) -> Answer:
+    if answer.stream is not None:
+        return replace(answer, stream=_first_pieces(answer.stream))
+    return replace(answer, body=answer.body[: len(answer.body) // 2])
+
+
+async def _first_pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    sent = 0
+    async with aclosing(stream):  # type: ignore[type-var]
+        async for piece in stream:
+            if sent == STREAM_PIECES_KEPT:
+                return
+            yield piece
+            sent += 1
+
+
+ALTERED: Final = {
+    FaultKind.CORRUPT: _corrupted,
+    FaultKind.WRONG_TYPE: _as_page,
+    FaultKind.WRONG_LENGTH: _halved,
+}
+"""Faults that change an answer and leave its framing in order."""
