@@ -162,7 +162,7 @@ def read_schedule(raw: bytes) -> Schedule:
         raise WireError(f"{len(raw)} bytes, limit {SCHEDULE_BYTES_MAX}")
     try:
         found = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(str(error)) from None
     return from_json(Schedule, found)
 

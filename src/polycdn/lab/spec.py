@@ -139,6 +139,6 @@ def read_spec(path: Path, kind: type[T]) -> T:
         if path.stat().st_size > SPEC_BYTES_MAX:
             raise WireError(f"larger than {SPEC_BYTES_MAX} bytes")
         return from_json(kind, json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         remedy = "see docs/lab.md for what a lab process is told"
         raise ConfigError((Fault(str(path), str(error), f"a {kind.__name__} as JSON", remedy),)) from None

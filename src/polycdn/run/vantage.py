@@ -73,7 +73,7 @@ def read_spec(path: str) -> VantageSpec:
     """The spec in a file. Raises ConfigError when it is missing, too large or not a spec."""
     try:
         spec = wire.from_json(VantageSpec, json.loads(_read(path, SPEC_BYTES_MAX)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _mistake(path, str(error), f"a JSON object of the format {SPEC_FORMAT}") from None
     if spec.format != SPEC_FORMAT:
         raise _mistake(path, spec.format, SPEC_FORMAT)
