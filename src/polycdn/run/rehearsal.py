@@ -39,7 +39,8 @@ class Rehearsal:
     `detect_ms`: from the first fault to the verdict DOWN on that provider; None if it never came.
     `evacuated_ms`: from the first fault to the last first byte sent to the sick provider by a client that
     obeys TTL; None if it was never left. `expected_single_bp` is computed from the timeline alone.
-    `probe_lag_ms_p99` above the probe interval makes the run invalid.
+    `probe_lag_ms_p99` above the probe interval makes the run invalid; `load_late_ms_p99` is how late requests
+    left, in real time.
     """
 
     incident: str
@@ -65,6 +66,7 @@ class Rehearsal:
     """(client, failed share in basis points) of the same span in the simulated world"""
     executed_twice: int
     probe_lag_ms_p99: int
+    load_late_ms_p99: int
     is_valid: bool
     invalid_why: str = ""
 

@@ -20,7 +20,14 @@ from polycdn.model.units import FULL_BP
 from polycdn.model.verdict import Status
 from polycdn.run.moves import Faulty, false_moves, plan_changes
 from polycdn.run.rehearsal import ClientTotal, Rehearsal
-from polycdn.run.rehearse_setup import CLIENTS, PROBE_INTERVAL_MS, PROVIDERS, SICK, Setting
+from polycdn.run.rehearse_setup import (
+    CLIENTS,
+    PROBE_DEADLINE_MS,
+    PROBE_INTERVAL_MS,
+    PROVIDERS,
+    SICK,
+    Setting,
+)
 from polycdn.run.rehearse_watch import Watch
 from polycdn.run.simulate import simulate_like_rehearsal
 
@@ -28,6 +35,8 @@ BUCKETS = 190
 """Bars in the plot of failures over time."""
 
 LOAD_LATE_MS_MAX = 1_000
+LOST_LOOKS_BP_MAX = 100
+"""Timeouts among looks at whom no fault touches; with more, it is the machine that was measured."""
 
 
 def totals_of(rows: Sequence[KindFigures]) -> tuple[ClientTotal, ...]:
@@ -47,7 +56,7 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
     lines = read_lines(lab.request_logs())
     rows = kind_figures(lines)
     simulated = simulate_like_rehearsal(incident, setting.until, setting.seed, PROBE_INTERVAL_MS)
-    why = _invalid_why(lines, watch, probe_lag_ms)
+    why = _invalid_why(setting, lines, watch, probe_lag_ms)
     span_ms = setting.end_ms - setting.start_ms
     return Rehearsal(
         incident=incident.id,
@@ -71,6 +80,7 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
         simulated_bp=simulated.clients,
         executed_twice=len(executed_twice(lab.origin_logs())),
         probe_lag_ms_p99=probe_lag_ms,
+        load_late_ms_p99=late_ms_p99(lines),
         is_valid=not why,
         invalid_why=why,
     )
@@ -123,10 +133,28 @@ def _failures(
     )
 
 
-def _invalid_why(lines: Sequence[Line], watch: Watch, probe_lag_ms: int) -> str:
+def lost_looks(watch: Watch, setting: Setting) -> tuple[int, int]:
+    """How many looks at whom no fault touched then ended in a timeout, and how many there were in all."""
+    is_faulty = faulty_in(setting.incident)
+    deadline_ms = PROBE_DEADLINE_MS * setting.speed
+    calm = [
+        is_timeout
+        for at_ms, provider, is_timeout in watch.looks
+        if not is_faulty(provider, at_ms) and not is_faulty(provider, at_ms - deadline_ms)
+    ]
+    return sum(calm), len(calm)
+
+
+def _invalid_why(setting: Setting, lines: Sequence[Line], watch: Watch, probe_lag_ms: int) -> str:
     if probe_lag_ms > PROBE_INTERVAL_MS:
         return (
             f"probe lag p99 {probe_lag_ms} ms of the timeline, limit {PROBE_INTERVAL_MS} ms; take less speed"
+        )
+    lost, looks = lost_looks(watch, setting)
+    if lost * FULL_BP > LOST_LOOKS_BP_MAX * looks:
+        return (
+            f"{lost} of {looks} looks at whom no fault touched ended in a timeout, limit "
+            f"{LOST_LOOKS_BP_MAX / 100:.0f} %: this machine is too slow for it; take less speed"
         )
     if late_ms_p99(lines) > LOAD_LATE_MS_MAX or not_sent(lines):
         return (

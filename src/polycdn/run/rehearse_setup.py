@@ -25,6 +25,9 @@ VANTAGES: Final = ("v1", "v2", "v3")
 PROBE_INTERVAL_MS: Final = 10_000
 """On the timeline. The policy is the default one otherwise."""
 
+PROBE_DEADLINE_MS: Final = 1_000
+"""Real time."""
+
 THRESHOLD_TTL_S: Final = 60
 SUBNETS: Final = tuple(f"198.18.{number}.0/24" for number in range(8))
 """Networks of users, one a resolver; addresses set aside for measurements (RFC 2544)."""
@@ -126,7 +129,7 @@ def config_text(setting: Setting, lab: Lab) -> str:
     parts = [
         f"state_dir = {_quoted(setting.work_dir / 'state')}",
         '[listen]\nobservations = "127.0.0.1:0"',
-        f'[policy]\nprobe_interval = "{PROBE_INTERVAL_MS // 1000}s"\nprobe_deadline = "1s"',
+        f"[policy]\nprobe_interval_ms = {PROBE_INTERVAL_MS}\nprobe_deadline_ms = {PROBE_DEADLINE_MS}",
         *(_provider_text(lab, name) for name in PROVIDERS),
         *(f"[[vantage]]\nname = {_quoted(name)}" for name in VANTAGES),
         _service_text(lab),

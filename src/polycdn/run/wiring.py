@@ -97,9 +97,8 @@ def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink
         for service, _ in loaded.services
         if not spec.services or service.name in spec.services
     )
-    return EngineLink(
-        spec.name, str(layout.engine_folder(spec.name)), str(layout.engine_socket(spec.name)), settings
-    )
+    folder, socket = layout.engine_folder(spec.name), layout.engine_socket(spec.name)
+    return EngineLink(spec.name, str(folder), str(socket), settings, spec.role.value)
 
 
 def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:
