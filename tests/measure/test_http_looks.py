@@ -340,16 +340,23 @@ def test_a_kept_connection_that_the_server_closed_is_not_a_failure():
 
 
 def test_many_looks_run_at_once():
-    async def run():
-        async with Misbehaving(late(0.2)) as server, Prober(Wall()) as prober:
-            clock = Wall()
-            start_ms = clock.now_ms()
-            looks = await prober.looks([question(server.port)] * 50)
-            return looks, clock.now_ms() - start_ms
+    arrived = 0
+    everybody = asyncio.Event()
 
-    looks, took_ms = asyncio.run(run())
-    assert all(look.is_good for look in looks)
-    assert took_ms < 50 * 200 / 4
+    async def behave(reader, writer, head):
+        """Answers nobody before all have asked."""
+        nonlocal arrived
+        arrived += 1
+        if arrived == 50:
+            everybody.set()
+        await everybody.wait()
+        await answer()(reader, writer, head)
+
+    async def run():
+        async with Misbehaving(behave) as server, Prober(Wall()) as prober:
+            return await prober.looks([question(server.port, deadline_ms=60_000)] * 50)
+
+    assert all(look.is_good for look in asyncio.run(run()))
 
 
 def test_concurrency_is_bounded():
@@ -373,12 +380,20 @@ def test_concurrency_is_bounded():
 
 def test_a_cancelled_look_leaves_the_prober_usable():
     async def run():
-        async with Misbehaving(late(0.1)) as server, Prober(Wall()) as prober:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def behave(reader, writer, head):
+            asked.set()
+            await go_on.wait()
+            await answer()(reader, writer, head)
+
+        async with Misbehaving(behave) as server, Prober(Wall()) as prober:
             task = asyncio.create_task(prober.look(question(server.port)))
-            await asyncio.sleep(0.02)
+            await asked.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            go_on.set()
             return await prober.look(question(server.port))
 
     assert asyncio.run(run()).is_good
