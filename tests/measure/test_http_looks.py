@@ -6,6 +6,7 @@ import resource
 import socket
 
 import pytest
+from h3_server import speaking_h3
 from misbehaving import Misbehaving, answer, late, raw
 
 from polycdn.measure.http import Prober
@@ -307,6 +308,38 @@ def test_http_2_is_spoken(authority, protocol):
     looks, connections = asyncio.run(run())
     assert [(look.reason, look.protocol) for look in looks] == [(Reason.OK, "h2")] * 2
     assert connections == 1
+
+
+def test_http_3_is_spoken(authority):
+    async def run():
+        async with speaking_h3(*authority.leaf("www.test")) as port, Prober(Wall()) as prober:
+            endpoint = Endpoint("www.test", port, True, ("127.0.0.1",), authority.ca_file)
+            expect = Expect(200, 5, HELLO, "text/plain")
+            asked = question(
+                0, endpoint=endpoint, protocol=Protocol.H3, expect=expect, is_fresh=False, deadline_ms=30_000
+            )
+            return [await prober.look(asked) for _ in range(2)]
+
+    first, second = asyncio.run(run())
+    assert [(look.reason, look.protocol, look.status) for look in (first, second)] == [
+        (Reason.OK, "h3", 200)
+    ] * 2
+    assert first.is_fresh
+    assert not second.is_fresh
+    assert first.chain is not None
+    assert first.chain.is_valid
+    assert first.phases.connect_us > 0
+
+
+def test_http_3_from_whom_nobody_trusts_is_a_tls_fault(authority):
+    async def run():
+        leaf = authority.leaf("www.test", self_signed=True)
+        async with speaking_h3(*leaf) as port, Prober(Wall()) as prober:
+            endpoint = Endpoint("www.test", port, True, ("127.0.0.1",), authority.ca_file)
+            asked = question(0, endpoint=endpoint, protocol=Protocol.H3, deadline_ms=30_000)
+            return await prober.look(asked)
+
+    assert asyncio.run(run()).reason is Reason.TLS
 
 
 def test_http_3_goes_over_udp_and_a_closed_port_is_refused(authority):

@@ -85,6 +85,7 @@ def vantage_spec(
         clock=options.clock,
         regions=site.vantage.regions,
         source_address=site.vantage.source_address,
+        resolver=site.vantage.resolver,
         lab_key_header=options.lab.key_header if options.lab else None,
         start_ms=options.lab.looks_start_ms if options.lab else 0,
         seed=options.lab.seed if options.lab else 0,
