@@ -37,8 +37,8 @@ share = 1.0
 scope = "global"
 """
 KILL_MS = 240_000
-SPEEDS = (60, 30, 15)
-"""Tried in this order, until a run is valid."""
+TRIES = ((60, 50), (30, 20), (20, 8))
+"""Speeds with percents of the usual load, tried in this order until a run is valid."""
 
 CHANCE_SIGMAS = 3
 
@@ -63,7 +63,7 @@ class Assassin:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     why = []
-    for speed in SPEEDS:
+    for speed, load_percent in TRIES:
         folder = tmp_path_factory.mktemp("rehearsal")
         outage = folder / "short.toml"
         outage.write_text(OUTAGE)
@@ -75,10 +75,11 @@ def told(tmp_path_factory):
             seed=1,
             on_snapshot=assassin,
             work_dir=folder / "lab",
+            load_percent=load_percent,
         )
         if rehearsal.is_valid:
             return rehearsal, assassin
-        why.append(f"{speed} times the speed: {rehearsal.invalid_why}")
+        why.append(f"{speed} times the speed, {load_percent} % load: {rehearsal.invalid_why}")
     pytest.fail("; ".join(why))
 
 

@@ -14,7 +14,7 @@ from polycdn.model.plan import Plan
 from polycdn.model.state import State
 from polycdn.model.units import ORIGIN
 from polycdn.model.verdict import Status, Verdict
-from polycdn.run.rehearse_setup import PROVIDERS, SERVICE
+from polycdn.run.rehearse_setup import SERVICE
 from polycdn.run.simulate_layer import Threshold
 
 
@@ -45,15 +45,19 @@ class Watch:
     are those of the vantages, as (when, at whom, whether it ended in a timeout).
     """
 
+    providers: tuple[str, ...]
     state: State = field(default_factory=State)
     plans: list[Plan] = field(default_factory=list)
     statuses: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     alarms_bp: dict[str, int] = field(default_factory=dict)
     sentences: list[tuple[int, str]] = field(default_factory=list)
-    threshold: Threshold = field(default_factory=lambda: Threshold(PROVIDERS))
+    threshold: Threshold = field(init=False)
     differences: int = 0
     looks: list[tuple[int, str, bool]] = field(default_factory=list)
     _pending: tuple[Event, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.threshold = Threshold(self.providers)
 
     def take(self, entry: Entry) -> None:
         """One more record of the service."""
