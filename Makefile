@@ -43,14 +43,12 @@ demo: setup
 test: setup
 	@echo "== Rust tests"
 	@cd rust && cargo test --locked --quiet
-	@echo "== Python tests"
-	@$(BIN)/pytest -n 2
+	@echo "== Python tests, two at a time, the docs among them"
+	@$(BIN)/pytest -n 2 -m "not alone"
+	@echo "== Python tests that need the machine for themselves"
+	@$(BIN)/pytest -n 0 -m alone
 
-check: setup format lint type house
-	@echo "== Rust tests"
-	@cd rust && cargo test --locked --quiet
-	@echo "== Python tests, the docs among them"
-	@$(BIN)/pytest -n 2
+check: setup format lint type house test
 
 format: setup
 	@echo "== format"

@@ -11,7 +11,7 @@ from polycdn.cli.main import GROUPS, main
 def polycdn(*words, cwd=None):
     """One run of the program: exit code, standard output, standard error."""
     command = [sys.executable, "-m", "polycdn", *words]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=25)
+    run = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=150)
     return run.returncode, run.stdout, run.stderr
 
 
@@ -43,7 +43,6 @@ def test_a_mistake_is_exit_code_2_and_never_a_traceback(words, capsys):
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_help_lists_every_command_and_a_bare_call_shows_it(tmp_path):
     code, out, _ = polycdn("--help")
     assert code == 0

@@ -89,6 +89,7 @@ ONE = {
     "missing key": ('kind = "cdn"\n', "", 1, "no `kind`", "cdn"),
     "duplicate provider": ('name = "b"', 'name = "a"', 7, 'provider "a" a second time', "polycdn.toml:2"),
     "reserved provider": ('name = "b"', 'name = "origin"', 7, '"origin"', "rename"),
+    "another reserved one": ('name = "b"', 'name = "nameserver"', 7, '"nameserver"', "rename"),
     "bad name": ('name = "b"', 'name = "b b"', 7, '"b b"', "letters"),
     "unknown provider": (
         'name = "www"',

@@ -177,6 +177,32 @@ def test_surfaces_and_engines_are_told_apart(whole, tmp_path):
     assert whole.listen.observations == "[::1]:9000"
 
 
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ('dns = ["192.0.2.53:53", "127.0.0.1:0"]', ("192.0.2.53:53",)),
+        ('dns = ["0.0.0.0:53"]', ("192.0.2.1:53", "[2001:db8::1]:53")),
+        ('dns = ["[::]:53"]\nasked_at = ["203.0.113.53:53"]', ("203.0.113.53:53",)),
+        ('dns = ["192.0.2.53:53"]\nasked_at = []', ()),
+    ],
+)
+def test_vantages_ask_our_nameserver_where_it_can_be_reached(tmp_path, told, asked):
+    write(tmp_path / "polycdn.toml", "www.example")
+    with (tmp_path / "polycdn.toml").open("a") as config:
+        config.write(
+            f"""[[surface]]
+name = "ns"
+kind = "dns"
+{told}
+zone.apex = "example"
+zone.mailbox = "h@example"
+zone.name_servers = [{{ name = "ns1.example", addresses = ["192.0.2.1", "2001:db8::1"] }}]
+"""
+        )
+    (service, _policy), *_ = load(folder=str(tmp_path), env={}).services
+    assert service.nameservers == asked
+
+
 def write(path, hostname):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'{provider("a")}[[service]]\nname="s"\nhostname="{hostname}"\n')

@@ -63,7 +63,7 @@ class Alone:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 @contextlib.contextmanager
@@ -84,4 +84,4 @@ def alone(*origin_ports: int, words: tuple[str, ...] = (), tls: Any = None) -> I
         yield Alone(process, port, tls_port, admin, first.split()[-1] if first else "")
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)

@@ -68,7 +68,7 @@ class Client:
         """The reply, checked by dnspython to be well-formed and to this question."""
         message = dns.message.make_query(name, kind, **query)  # type: ignore[arg-type]
         send = dns.query.tcp if tcp else dns.query.udp
-        return send(message, self.address, timeout=5, port=self.port)
+        return send(message, self.address, timeout=30, port=self.port)
 
     def addresses(self, name: str = "www.example.test", kind: str = "A", **query: object) -> list[str]:
         """The answer's data as text, sorted."""

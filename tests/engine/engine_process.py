@@ -15,7 +15,7 @@ from typing import Any
 from polycdn.model.settings import PublishedPlan, Settings
 from polycdn.model.wire import canonical, digest
 
-START_S = 20
+START_S = 60
 
 
 class Engine:
@@ -59,7 +59,7 @@ class Engine:
         if self.process is None:
             return 0
         self.process.send_signal(signal_number)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=120)
         code, self.process = self.process.returncode, None
         return code
 
@@ -72,7 +72,7 @@ class Engine:
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(15)
+        connection.settimeout(60)
         try:
             connection.connect(str(self.socket))
         except OSError:

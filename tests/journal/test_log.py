@@ -231,14 +231,13 @@ for at_ms in range(100):
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_quota_of_the_operating_system_is_a_clear_error(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", QUOTA_STORY, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=150,
     )
     assert "File too large" in ran.stdout
     assert verify(tmp_path).broken == ""

@@ -107,7 +107,7 @@ async def staged(tmp_path: Path, certified: Certified, *windows: Window, content
             yield Stage(site, address, faults_file, tmp_path / "origin.served", fault_log, port)
 
 
-async def until(claim, within_s: float = 5):
+async def until(claim, within_s: float = 60):
     """Waits until `claim()` holds; fails when it does not in time."""
     async with asyncio.timeout(within_s):
         while not claim():

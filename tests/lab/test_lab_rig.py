@@ -21,7 +21,7 @@ from polycdn.lab.spec import Aim, LoadSpec, Rates
 from polycdn.model.observation import Reason
 from polycdn.run.clock import Wall
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.lab
 
 RATES = Rates(2_000, 20_000, 5_000, 5_000, 1_000)
 
@@ -55,7 +55,7 @@ def test_a_lab_serves_fails_as_told_and_leaves_nobody_behind(tmp_path):
             pids = lab.pids()
             assert all(map(is_alive, pids))
             assert len(pids) == 2 + 3 + 2
-            await until(lambda: len(feeds_of(lab)) > 20, within_s=30)
+            await until(lambda: len(feeds_of(lab)) > 20, within_s=60)
             await lab.stop("sick", "well")
             figures = feeds_of(lab), kind_figures(read_lines(lab.request_logs()))
         assert not any(map(is_alive, pids))
@@ -119,7 +119,7 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path, number):
         assert all(map(is_alive, pids))
         parent.send_signal(number)
         parent.wait()
-    asyncio.run(until(lambda: not any(map(is_alive, pids)), within_s=10))
+    asyncio.run(until(lambda: not any(map(is_alive, pids)), within_s=60))
 
 
 def test_a_process_that_cannot_start_says_why(tmp_path):
@@ -136,7 +136,7 @@ def test_a_spec_that_is_wrong_ends_with_exit_code_2(tmp_path):
     spec.write_text(json.dumps({"colour": "red"}))
     for arguments in (["origin", str(spec)], ["teapot", str(spec)], ["origin", "/nowhere.json"], []):
         command = [sys.executable, "-m", "polycdn.run.lab_process", *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
         assert ended.returncode == 2
         assert "Traceback" not in ended.stderr
         assert ended.stderr

@@ -22,7 +22,7 @@ FAKE_ENGINE = (
     "--engine-config",
 )
 FAKES = Programs(edge=FAKE_ENGINE, dns=FAKE_ENGINE)
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def service(port: int = 9) -> Service:
@@ -109,7 +109,7 @@ async def listener(up: Up, engine: str = "e1") -> str:
 async def get(address: str, host: str = "www.example.org") -> tuple[int, bytes]:
     """Status and body of one GET on a connection of its own."""
     name, _, port = address.rpartition(":")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection(name, int(port))
         try:
             writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())

@@ -168,7 +168,6 @@ async def command(up: Up, *words: str) -> tuple[int, Any]:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_commands_to_a_running_decider_give_the_promised_json(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:

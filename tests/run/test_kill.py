@@ -20,7 +20,7 @@ from polycdn.run.process import identity_of, read_pid
 from polycdn.run.running import down, overview
 from polycdn.run.up import Programs, Up, UpOptions
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.lab
 
 BACK_MS_MAX = 2_000
 

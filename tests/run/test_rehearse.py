@@ -1,6 +1,11 @@
-"""A short outage of our own making, rehearsed for real; the decider is killed in the middle of it."""
+"""A short outage of our own making, rehearsed for real; the decider is killed in the middle of it.
+
+A rehearsal that the machine was too busy for says so itself; it is made again, slower: one must
+be valid.
+"""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -11,7 +16,7 @@ from polycdn.cli.demo_commands import rehearsal_json
 from polycdn.cli.live_view import line
 from polycdn.cli.report_page import page
 from polycdn.run.layout import Layout
-from polycdn.run.rehearsal import Snapshot
+from polycdn.run.rehearsal import Rehearsal, Snapshot
 from polycdn.run.rehearse import run_rehearsal
 
 OUTAGE = """
@@ -32,7 +37,10 @@ share = 1.0
 scope = "global"
 """
 KILL_MS = 240_000
-SPEED = 60
+TRIES = ((60, 50), (30, 20), (20, 8))
+"""Speeds with percents of the usual load, tried in this order until a run is valid."""
+
+CHANCE_SIGMAS = 3
 
 
 class Assassin:
@@ -54,23 +62,43 @@ class Assassin:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rehearsal")
-    outage = folder / "short.toml"
-    outage.write_text(OUTAGE)
-    assassin = Assassin(Layout(folder / "lab" / "state"))
-    rehearsal = run_rehearsal(
-        str(outage), speed=SPEED, until="mitigated", seed=1, on_snapshot=assassin, work_dir=folder / "lab"
-    )
-    return rehearsal, assassin
+    why = []
+    for speed, load_percent in TRIES:
+        folder = tmp_path_factory.mktemp("rehearsal")
+        outage = folder / "short.toml"
+        outage.write_text(OUTAGE)
+        assassin = Assassin(Layout(folder / "lab" / "state"))
+        rehearsal = run_rehearsal(
+            str(outage),
+            speed=speed,
+            until="mitigated",
+            seed=1,
+            on_snapshot=assassin,
+            work_dir=folder / "lab",
+            load_percent=load_percent,
+        )
+        if rehearsal.is_valid:
+            return rehearsal, assassin
+        why.append(f"{speed} times the speed, {load_percent} % load: {rehearsal.invalid_why}")
+    pytest.fail("; ".join(why))
 
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(300)]
+
+
+def allowance_bp(rehearsal: Rehearsal) -> float:
+    """How far a count may lie from what the timeline says: chance, and requests that left late."""
+    share = rehearsal.expected_single_bp / 10_000
+    sigma = math.sqrt(share * (1 - share) / rehearsal.total("single").attempts)
+    late = rehearsal.load_late_ms_p99 * rehearsal.speed / rehearsal.until_ms
+    return 10_000 * (CHANCE_SIGMAS * sigma + late)
 
 
 def test_the_pinned_client_loses_what_the_timeline_says(told):
     rehearsal, _ = told
     assert rehearsal.expected_single_bp == 9_167
-    assert abs(rehearsal.total("single").failed_bp - rehearsal.expected_single_bp) <= 300
+    off_bp = abs(rehearsal.total("single").failed_bp - rehearsal.expected_single_bp)
+    assert off_bp <= allowance_bp(rehearsal)
 
 
 def test_the_steered_clients_lose_little_and_our_edge_nothing_that_may_be_repeated(told):

@@ -19,6 +19,7 @@ from polycdn.lab.load import Shots
 from polycdn.lab.spec import Rates
 from polycdn.model.state import Decision
 from polycdn.run.clock import Virtual
+from polycdn.run.rehearse_kind import cast_of, lived
 from polycdn.run.rehearse_setup import LEAD_WALL_MS
 from polycdn.run.simulate import (
     REHEARSAL_LEAD_WALL_MS,
@@ -101,10 +102,29 @@ def test_detection_comes_before_evacuation(main_incident):
     assert 0 < main_incident.detect_ms < main_incident.evacuated_ms
 
 
-def test_an_outage_of_another_kind_is_rehearsed_at_the_cdn():
-    akamai = simulate_like_rehearsal(incidents.load("2021-07-22-akamai"))
-    assert dict(akamai.expected)["single"] == 5_000
-    assert 0 < dict(akamai.clients)["dns"] < 1_000
+def like_rehearsal(name: str):
+    incident = incidents.load(name)
+    kind = cast_of(incident).kind
+    return simulate_like_rehearsal(lived(incident, kind), kind=kind)
+
+
+def test_a_dns_operators_outage_is_that_of_whoever_has_no_other():
+    akamai = like_rehearsal("2021-07-22-akamai")
+    assert dict(akamai.clients) == {"single": 5_000, "threshold": 0, "dns": 0, "edge": 0}
+    assert akamai.plan_changes == 0
+
+
+def test_a_clouds_outage_is_left_for_the_other_cloud():
+    google = like_rehearsal("2025-06-12-gcp")
+    failed = dict(google.clients)
+    assert failed["single"] > 1_000
+    assert failed["edge"] <= failed["dns"] < failed["single"] // 10
+
+
+def test_a_ca_outage_is_that_of_a_certificate_that_expires_in_it():
+    failed = dict(like_rehearsal("2025-07-21-letsencrypt").clients)
+    assert failed["single"] == pytest.approx(5_000, abs=100)
+    assert failed["dns"] < failed["single"] // 5
 
 
 def test_a_full_outage_is_left_within_minutes():

@@ -80,7 +80,6 @@ def test_pid_file_of_a_process_that_is_gone_names_nobody(tmp_path: Path) -> None
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_process_is_started_watched_and_ended(tmp_path: Path) -> None:
     async def story() -> None:
         process, started = spawn(
@@ -101,7 +100,6 @@ def test_program_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_engine_outlives_up_and_the_next_up_adopts_it(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:
@@ -122,7 +120,6 @@ async def _is_above(up: Up, before: int) -> bool:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_engine_with_another_config_is_drained_and_started_anew_with_its_plan(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:
@@ -136,7 +133,6 @@ def test_engine_with_another_config_is_drained_and_started_anew_with_its_plan(fo
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_engine_that_left_the_config_is_drained(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:
@@ -148,7 +144,6 @@ def test_engine_that_left_the_config_is_drained(folder: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_stop_engines_ends_them_too(folder: Path) -> None:
     async def story() -> Identity:
         async with running(loaded(folder), options=UpOptions(stops_engines=True)) as up:
@@ -158,7 +153,6 @@ def test_stop_engines_ends_them_too(folder: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_vantage_that_dies_is_started_again(folder: Path) -> None:
     async def story() -> None:
         config = loaded(folder, vantages=(VantageSite(Vantage("v1")),))
@@ -181,7 +175,6 @@ def test_vantage_that_dies_is_started_again(folder: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_second_up_on_the_same_state_is_turned_away(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)):
@@ -192,7 +185,6 @@ def test_second_up_on_the_same_state_is_turned_away(folder: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_shadow_starts_no_engine_and_runs_beside_the_real_one(folder: Path) -> None:
     async def story() -> None:
         async with (
@@ -211,7 +203,6 @@ def test_shadow_starts_no_engine_and_runs_beside_the_real_one(folder: Path) -> N
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_down_ends_everything_and_says_what(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:
@@ -233,7 +224,6 @@ def deadly(generation: int, *, is_deadly: bool) -> Plan:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(60)
 def test_engine_that_dies_again_and_again_goes_back_to_the_last_good_plan_until_a_newer_one_comes(
     folder: Path,
 ) -> None:

@@ -62,6 +62,7 @@ def rehearse(
     speed: Annotated[int, typer.Option(help="Times the speed of the real outage.")] = 90,
     until: Annotated[str, typer.Option(help="mitigated or resolved.")] = "mitigated",
     seed: Seed = 1,
+    load: Annotated[int, typer.Option(help="Percent of the usual load; less for a slow machine.")] = 100,
     report: Annotated[Path | None, typer.Option(help="Also write an HTML report here.")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -70,7 +71,7 @@ def rehearse(
     Exit code 0: ran; 3: the run is invalid (probes came too late on this machine).
     """
     progress = Console(stderr=True)
-    rehearsal = _run(incident, speed, until, seed, progress)
+    rehearsal = _run(incident, speed, until, seed, progress, load)
     if report is not None:
         write_report(report, page(rehearsal))
     if as_json:
@@ -82,23 +83,29 @@ def rehearse(
     return 0 if rehearsal.is_valid else 3
 
 
-def _run(incident: str, speed: int, until: str, seed: int, progress: Console) -> Rehearsal:
+def _run(
+    incident: str, speed: int, until: str, seed: int, progress: Console, load_percent: int = 100
+) -> Rehearsal:
     from polycdn.run.rehearse import run_rehearsal
 
-    _check_words(speed, until)
+    _check_words(speed, until, load_percent)
     with _frames(incident, progress) as show:
-        rehearsal = run_rehearsal(incident, speed=speed, until=until, seed=seed, on_snapshot=show)
+        rehearsal = run_rehearsal(
+            incident, speed=speed, until=until, seed=seed, on_snapshot=show, load_percent=load_percent
+        )
     if not rehearsal.is_valid:
         progress.print(f"[bold red]the run is invalid:[/] {rehearsal.invalid_why}")
     return rehearsal
 
 
-def _check_words(speed: int, until: str) -> None:
+def _check_words(speed: int, until: str, load_percent: int) -> None:
     faults = []
     if not 1 <= speed <= 1_000:
         faults.append(Fault("--speed", str(speed), "1 to 1000", "take 90, the speed of the demo"))
     if until not in ("mitigated", "resolved"):
         faults.append(Fault("--until", repr(until), "mitigated, resolved", "take one of the two"))
+    if not 1 <= load_percent <= 100:
+        faults.append(Fault("--load", str(load_percent), "1 to 100", "take 25 on a slow machine"))
     if faults:
         raise ConfigError(tuple(faults))
 
@@ -148,7 +155,11 @@ def rehearsal_json(rehearsal: Rehearsal) -> dict[str, Any]:
         "simulated": [{"client": client, "failed_bp": bp} for client, bp in rehearsal.simulated_bp],
         "executed_twice": rehearsal.executed_twice,
         "probe_lag_ms_p99": rehearsal.probe_lag_ms_p99,
+        "load_late_ms_p99": rehearsal.load_late_ms_p99,
         "is_valid": rehearsal.is_valid,
+        "invalid_why": rehearsal.invalid_why,
+        "kind": rehearsal.kind,
+        "shows": rehearsal.shows,
     }
 
 
@@ -185,6 +196,7 @@ def verdict_table(rehearsal: Rehearsal) -> Table:
     detect = "never" if rehearsal.detect_ms is None else f"{rehearsal.detect_ms / 1000:,.0f} s"
     left = "never" if rehearsal.evacuated_ms is None else f"{rehearsal.evacuated_ms / 1000:,.0f} s"
     table.caption = (
+        f"Shown is {rehearsal.shows}. "
         f"From the timeline alone, single loses {rehearsal.expected_single_bp / 100:.2f} %; "
         f"detected after {detect}, left after {left}; "
         f"plan changes {rehearsal.plan_changes}, false moves {rehearsal.false_moves}"

@@ -26,7 +26,7 @@ def page(rehearsal: Rehearsal, simulated: Sequence[dict[str, Any]] = ()) -> str:
 <title>Rehearsal of {escape(rehearsal.incident)}</title><style>{style}</style>
 <h1>{escape(rehearsal.title)}</h1>
 <p class="sub">Rehearsal of {escape(rehearsal.incident)} at {rehearsal.speed} times the speed,
-seed {rehearsal.seed}: real processes, real sockets, faults as recorded.
+seed {rehearsal.seed}: real processes, real sockets, faults as recorded. Shown is {escape(rehearsal.shows)}.
 Times are from the start of the incident.</p>
 <div class="cards">{"".join(_card(*card) for card in _cards(rehearsal))}</div>
 <h2>Requests that failed, by client</h2>{failure_lanes(axis, lanes)}

@@ -1,5 +1,6 @@
 """A checked tree as the model's frozen values."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from polycdn.config.loaded import (
@@ -68,7 +69,30 @@ def _service(table: ServiceTable, root: Root) -> Service:
             if not vantage.regions or not names or names & set(vantage.regions)
         ),
         aliases=tuple(table.aliases),
+        nameservers=tuple(
+            address
+            for surface in root.surface
+            if surface.kind == "dns" and (not surface.services or table.name in surface.services)
+            for address in _asked_at(surface)
+        ),
     )
+
+
+def _asked_at(surface: SurfaceTable) -> list[str]:
+    """Where vantages ask a nameserver: as told, or where it listens; wildcards stand for the zone's glue."""
+    if surface.asked_at is not None:
+        return surface.asked_at
+    glue = (
+        [address for each in surface.zone.name_servers for address in each.addresses] if surface.zone else []
+    )
+    found = []
+    for listen in surface.dns:
+        host, _, port = listen.rpartition(":")
+        hosts = [host]
+        if ip_address(host.strip("[]")).is_unspecified:
+            hosts = [f"[{address}]" if ":" in address else address for address in glue]
+        found += [f"{each}:{port}" for each in hosts if port != "0"]
+    return found
 
 
 def _providers(table: ServiceTable, root: Root) -> list[ProviderTable]:
@@ -136,7 +160,7 @@ def _region(table: RegionTable) -> Region:
 
 
 def _vantage(table: VantageTable) -> Vantage:
-    return Vantage(table.name, tuple(table.regions or ()), table.source_address)
+    return Vantage(table.name, tuple(table.regions or ()), table.source_address, table.resolver)
 
 
 def _policy(shared: PolicyTable, own: PolicyTable) -> Policy:

@@ -14,11 +14,11 @@ from polycdn.config.checked import (
     texts_in,
 )
 from polycdn.config.locate import Path as KeyPath
-from polycdn.model.units import ANYWHERE, ORIGIN
+from polycdn.model.units import ANYWHERE, NAMESERVER, ORIGIN
 
 
 def check_names(checked: Checked) -> None:
-    """One of each name and of each hostname; `origin` is taken."""
+    """One of each name and of each hostname; `origin` and `nameserver` are taken."""
     for noun in ("service", "provider", "region", "vantage", "surface"):
         check_unique(checked, noun, named(checked.tables(noun)))
     hostnames: list[tuple[KeyPath, str]] = []
@@ -39,12 +39,13 @@ def check_names(checked: Checked) -> None:
         ]
     check_unique(checked, "hostname", hostnames)
     for path, provider in all_providers(checked):
-        if provider.get("name") == ORIGIN:
+        name = provider.get("name")
+        if name in (ORIGIN, NAMESERVER):
             checked.complain(
                 (*path, "name"),
-                f'"{ORIGIN}"',
-                "any other name: this one stands for looks that go to the origin directly",
-                f'rename it, say to "{ORIGIN}-cloud"',
+                f'"{name}"',
+                f"any other name: this one stands for looks that go to the {name} directly",
+                f'rename it, say to "{name}-cloud"',
             )
 
 

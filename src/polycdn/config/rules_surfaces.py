@@ -16,7 +16,7 @@ NEEDS: Final = {
     "zonefile": (("path", "zone"), ("path", "zone")),
     "feed": (("listen",), ("listen",)),
     "edge": ((), ("http", "https", "workers", "certificates", "limits")),
-    "dns": (("dns", "zone"), ("dns", "workers", "zone")),
+    "dns": (("dns", "zone"), ("dns", "asked_at", "workers", "zone")),
 }
 """Kind of surface -> keys that it needs, keys that it takes besides name, kind and services."""
 

@@ -222,6 +222,9 @@ class VantageTable(Table):
     source_address: Address | None = Field(
         default=None, description="Local IP address that its looks come from."
     )
+    resolver: ListenAddress | None = Field(
+        default=None, description="Resolver that is asked for providers' names; default: the machine's own."
+    )
     key_file: FilePath | None = Field(
         default=None,
         description="Secret that its reports are signed with; default: made in the state directory.",
@@ -300,6 +303,9 @@ class SurfaceTable(Table):
     http: list[ListenAddress] = Field(default_factory=list, description="edge: where to listen for HTTP.")
     https: list[ListenAddress] = Field(default_factory=list, description="edge: where to listen for HTTPS.")
     dns: list[ListenAddress] = Field(default_factory=list, description="dns: where to listen, UDP and TCP.")
+    asked_at: list[ListenAddress] | None = Field(
+        default=None, description="dns: where vantages ask it; default: `dns`, or the glue of the zone."
+    )
     workers: int = Field(default=1, ge=1, le=1_024, description="edge, dns: threads.")
     zone: ZoneTable | None = Field(default=None, description="dns, zonefile: the zone.")
     certificates: list[CertificateTable] = Field(default_factory=list, description="edge: for HTTPS.")

@@ -108,7 +108,8 @@ def _is_settled(layout: Layout, state: State, due_ms: int, now_ms: int) -> bool:
     for standing in state.standings:
         if standing.probation_since_ms:
             return False
-    return all(state.streams[at].down_mnat == NOTHING_MNAT for seat in layout.origins for at in seat.streams)
+    others = (*layout.origins, *layout.nameservers)
+    return all(state.streams[at].down_mnat == NOTHING_MNAT for seat in others for at in seat.streams)
 
 
 def _stale_ms(layout: Layout, streams: tuple[Stream, ...]) -> int:
@@ -139,6 +140,8 @@ def _judged(
         verdicts.append(verdict)
         after.append(standing)
     notes += _origin_notes(layout, origins)
+    for seat in layout.nameservers:
+        notes += _nameserver_notes(seat, _opinion(layout, seat, streams, strangers, now_ms))
     new_standings = standings if _are_same(after, standings) else tuple(after)
     new_verdicts = state.verdicts if _are_same(verdicts, state.verdicts) else tuple(verdicts)
     if new_standings is not standings:
@@ -233,6 +236,17 @@ def _origin_notes(layout: Layout, origins: list[Opinion]) -> list[Note]:
         for seat, opinion in zip(layout.origins, origins, strict=True)
         if opinion.is_alarmed
     ]
+
+
+def _nameserver_notes(seat: Seat, opinion: Opinion) -> list[Note]:
+    if not opinion.is_alarmed:
+        return []
+    text = (
+        f"{seat.region}: our nameserver fails when asked for the service's name, evidence "
+        f"{opinion.evidence_mnat} mnat, limit {opinion.limits.down[opinion.way]} mnat: the fault is of: "
+        f"{Blame.DNS.value}; no provider is left because of it"
+    )
+    return [Note(Severity.WARNING, "nameserver_failing", text)]
 
 
 def _due_ms(layout: Layout, streams: tuple[Stream, ...], standings: tuple[Standing, ...], now_ms: int) -> int:

@@ -217,10 +217,13 @@ class _Reader:
         return load_rps, load_mbps
 
     def _demand(self, region: str) -> tuple[int, int]:
+        configured = self._region(region)
         for demand in self.state.demand:
             if demand.region == region:
-                return demand.demand_rps, demand.demand_mbps
-        configured = self._region(region)
+                return (
+                    demand.demand_rps or configured.demand_rps,
+                    demand.demand_mbps or configured.demand_mbps,
+                )
         return configured.demand_rps, configured.demand_mbps
 
     def _region(self, name: str) -> Region:

@@ -112,10 +112,13 @@ def is_allowed(provider: Provider, region: Region, providers: tuple[Provider, ..
 
 
 def demand_of(state: State, region: Region) -> tuple[int, int]:
-    """Requests and megabits a second that a region's users ask for: as measured, else as configured."""
+    """Requests and megabits a second that a region's users ask for: as measured, else as configured.
+
+    A measured 0 is "not known", as a configured one is.
+    """
     for demand in state.demand:
         if demand.region == region.name:
-            return demand.demand_rps, demand.demand_mbps
+            return demand.demand_rps or region.demand_rps, demand.demand_mbps or region.demand_mbps
     return region.demand_rps, region.demand_mbps
 
 

@@ -15,7 +15,7 @@ from polycdn.decide.likelihood import NOTHING_MNAT, healthy_levels_bp
 from polycdn.model.policy import Policy
 from polycdn.model.state import Standing, State, Stream
 from polycdn.model.topology import Service
-from polycdn.model.units import ANYWHERE, ORIGIN
+from polycdn.model.units import ANYWHERE, NAMESERVER, ORIGIN
 
 STALE_INTERVALS: Final = 3
 """Evidence is fresh for three probe intervals at least, however short the policy's own limit is."""
@@ -29,7 +29,8 @@ IDLE_PARTS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One provider (or the origin) in one region: the places of its streams and of those it is compared with.
+    """One provider (or the origin, or our nameserver) in one region: the places of its streams and of those
+    that it is compared with.
 
     `known` is how many configured vantages look at it; `others` and `origin` are places in `Layout.seats` and
     `Layout.origins`.
@@ -56,6 +57,7 @@ class Layout:
     reach: dict[str, tuple[str, ...]]
     seats: tuple[Seat, ...]
     origins: tuple[Seat, ...]
+    nameservers: tuple[Seat, ...]
     seat_of: dict[tuple[str, str], int]
     levels_bp: tuple[int, ...]
     rounds: int
@@ -95,6 +97,8 @@ def _layout(same: _Same) -> Layout:
     regions = tuple(region.name for region in service.regions) or (ANYWHERE,)
     reach = {provider.name: _within(provider.regions, regions) for provider in service.providers}
     reach[ORIGIN] = regions
+    if service.nameservers:
+        reach[NAMESERVER] = regions
     watch = {vantage.name: _within(vantage.regions, regions) for vantage in service.vantages}
     keys = sorted(
         (provider, region, vantage)
@@ -110,16 +114,18 @@ def _layout(same: _Same) -> Layout:
     age_ms = max(policy.evidence_age_max_ms, STALE_INTERVALS * interval_ms)
     rounds = rounds_per_alarm(policy.false_alarm_days, interval_ms)
     levels = healthy_levels_bp(policy.healthy_failure_bp)
-    seat_keys = sorted((name, region) for name in reach if name != ORIGIN for region in reach[name])
-    origin_keys = [(ORIGIN, region) for region in sorted(regions)]
-    seats = _seats(seat_keys, origin_keys, keys, levels[0], rounds)
+    seat_keys = sorted((each.name, region) for each in service.providers for region in reach[each.name])
+    other_keys = [(name, region) for name in (ORIGIN, NAMESERVER) for region in sorted(reach.get(name, ()))]
+    seats = _seats(seat_keys, other_keys, keys, levels[0], rounds)
+    origins_end = len(seat_keys) + len(regions)
     return Layout(
         policy=policy,
         blank=tuple(Stream(*key, down_mnat=NOTHING_MNAT) for key in keys),
         places=places,
         reach=reach,
         seats=seats[: len(seat_keys)],
-        origins=seats[len(seat_keys) :],
+        origins=seats[len(seat_keys) : origins_end],
+        nameservers=seats[origins_end:],
         seat_of={key: place for place, key in enumerate(seat_keys)},
         levels_bp=levels,
         rounds=rounds,
@@ -136,14 +142,14 @@ def _within(wished: tuple[str, ...], regions: tuple[str, ...]) -> tuple[str, ...
 
 def _seats(
     seat_keys: list[tuple[str, str]],
-    origin_keys: list[tuple[str, str]],
+    other_keys: list[tuple[str, str]],
     keys: list[tuple[str, str, str]],
     healthy_bp: int,
     rounds: int,
 ) -> tuple[Seat, ...]:
-    origin_at = {region: place for place, (_, region) in enumerate(origin_keys)}
+    origin_at = {region: place for place, (name, region) in enumerate(other_keys) if name == ORIGIN}
     seats = []
-    for provider, region in seat_keys + origin_keys:
+    for provider, region in seat_keys + other_keys:
         streams = tuple(at for at, key in enumerate(keys) if key[:2] == (provider, region))
         others = tuple(
             at for at, (name, where) in enumerate(seat_keys) if where == region and name != provider

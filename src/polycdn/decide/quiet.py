@@ -9,15 +9,17 @@ from polycdn.decide.likelihood import NOTHING_MNAT
 from polycdn.model.observation import Observation
 from polycdn.model.state import Standing, Stream
 from polycdn.model.topology import Service
-from polycdn.model.units import ANYWHERE, ORIGIN
+from polycdn.model.units import ANYWHERE, NAMESERVER, ORIGIN
 from polycdn.model.verdict import Status, Verdict
 
 
 def good_looks(service: Service, at_ms: int) -> tuple[Observation, ...]:
-    """One good look of every configured vantage at every provider, and at the origin if there is one."""
+    """One good look of every configured vantage at every provider, the origin and our nameserver, if any."""
     names = [provider.name for provider in service.providers]
     if service.origin is not None:
         names.append(ORIGIN)
+    if service.nameservers:
+        names.append(NAMESERVER)
     return tuple(
         Observation(at_ms, name, ANYWHERE, vantage.name) for vantage in service.vantages for name in names
     )

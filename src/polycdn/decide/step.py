@@ -34,7 +34,7 @@ from polycdn.model.observation import Observation, Reason
 from polycdn.model.plan import Note, Plan, RegionPlan, Severity
 from polycdn.model.policy import Rule
 from polycdn.model.state import Decision, Demand, Mismatch, Pace, Report, State
-from polycdn.model.units import FULL_BP, ORIGIN
+from polycdn.model.units import FULL_BP, NAMESERVER, ORIGIN
 from polycdn.model.verdict import Status
 
 DEMAND_FALL_BP: Final = 500
@@ -126,7 +126,7 @@ def _configured(state: State, event: Configured, now_ms: int) -> Decision:
         streams=tuple(
             stream
             for stream in state.streams
-            if stream.provider in (*providers, ORIGIN)
+            if stream.provider in (*providers, ORIGIN, NAMESERVER)
             and stream.region in regions
             and stream.vantage not in retired
         ),

@@ -104,12 +104,19 @@ class FromDns:
                 0, payload=EDNS_PAYLOAD_BYTES, options=[dns.edns.ECSOption(network, int(bits or 24))]
             )
         self._query = query.to_wire()
+        self._lookups = 0
         self._seed = chance_ppm(0, hostname, subnet or "")
 
     async def ask(self) -> tuple[str, int]:
-        """The first good answer of the nameservers in order; else Unresolved with the last one's reason."""
+        """The first answer of the nameservers, who take turns at being asked first.
+
+        Raises Unresolved when none answers, with the last one's reason, or when an answer is empty: that is
+        an answer too, and nobody else is asked (RFC 2308 §2.2).
+        """
+        first = self._lookups % len(self._askers)
+        self._lookups += 1
         reason = Reason.DNS_EMPTY
-        for asker in self._askers:
+        for asker in self._askers[first:] + self._askers[:first]:
             try:
                 return self._read(await asker.ask(self._query))
             except TimeoutError:
@@ -117,6 +124,8 @@ class FromDns:
             except OSError:
                 reason = Reason.UNREACHABLE
             except Unresolved as error:
+                if error.reason is Reason.DNS_EMPTY:
+                    raise
                 reason = error.reason
         raise Unresolved(reason)
 

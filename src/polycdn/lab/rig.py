@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as Child
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,14 +39,16 @@ KIND_OF: Final = {OriginSpec: "origin", CdnSpec: "cdn", NameserverSpec: "nameser
 class RigSpec:
     """What to build. Everything is written under `work_dir`, which exists.
 
-    `clock` is the timeline of all processes. `cdns` and `also` get an address of their own on the lab's one
-    port; nobody listens at those of `also`: they are for an edge that somebody else starts.
+    `clock` is the timeline of all processes. `cdns`, `clouds` and `also` get an address of their own on the
+    lab's one port; nobody listens at those of `also`: they are for an edge that somebody else starts. A cloud
+    is an origin that users reach directly. `origins` are those that CDNs ask.
     """
 
     work_dir: str
     hostname: str
     clock: str = "wall"
     cdns: tuple[str, ...] = ("alpha", "beta", "gamma")
+    clouds: tuple[str, ...] = ()
     origins: int = 2
     also: tuple[str, ...] = ("edge",)
     content: Content = STANDARD
@@ -197,10 +199,11 @@ async def rig(spec: RigSpec, wall: Clock) -> AsyncIterator[Lab]:
     """A lab with its origins and CDNs serving; no process of it is left when the block is over."""
     work_dir = Path(spec.work_dir)
     authority = make_authority(work_dir, wall.now_ms())
-    lab = Lab(spec, choose_places((*spec.cdns, *spec.also)), authority)
+    lab = Lab(spec, choose_places((*spec.cdns, *spec.clouds, *spec.also)), authority)
     lab.inject(spec.windows)
     try:
         await lab.start(*(_origin(lab, f"origin-{number}") for number in range(1, spec.origins + 1)))
+        await lab.start(*(_cloud(lab, name) for name in spec.clouds))
         await lab.start(*(_cdn(lab, authority, name) for name in spec.cdns))
         yield lab
     finally:
@@ -219,6 +222,11 @@ def _origin(lab: Lab, name: str) -> OriginSpec:
         fault_log=lab.file(name, ".faults"),
         keys_dir=str(keys_dir),
     )
+
+
+def _cloud(lab: Lab, name: str) -> OriginSpec:
+    certificate = lab.certificate(name, lab.spec.hostname)
+    return replace(_origin(lab, name), listen=lab.places.listen(name), certificate=certificate)
 
 
 def _cdn(lab: Lab, authority: Authority, name: str) -> CdnSpec:

@@ -1,7 +1,7 @@
 """DNS looks: what a server answers for a name, over UDP, and over TCP when the answer was cut short."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dns.asyncquery
 import dns.exception
@@ -16,6 +16,7 @@ from polycdn.measure.reason import BLIND_ERRNOS, REASON_OF_ERRNO
 from polycdn.model.observation import Reason
 from polycdn.model.units import Clock
 
+NODATA = "NODATA"
 KINDS = (dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.CNAME)
 
 
@@ -24,7 +25,8 @@ class NameQuestion:
     """A name to ask one server for. `provider` names who is looked at.
 
     `server` is an IP address, "" = the system's first resolver. `kind` is "A" or "AAAA". With `expected`,
-    every address or CNAME of the answer must be one of these.
+    every address or CNAME of the answer must be one of these. `is_any_kind`: a name with addresses of the
+    other kind only is good too.
     """
 
     provider: str
@@ -33,6 +35,7 @@ class NameQuestion:
     port: int = 53
     kind: str = "A"
     expected: tuple[str, ...] = ()
+    is_any_kind: bool = False
     deadline_ms: int = 2_000
     source_address: str | None = None
 
@@ -41,6 +44,8 @@ async def look_up(question: NameQuestion, clock: Clock) -> Look:
     """What one question to a nameserver brought; its words are in `detail`, the name in `path`."""
     start_ms = clock.now_ms()
     reason, detail = await _ask(question)
+    if question.is_any_kind and detail == NODATA:
+        reason, detail = await _ask(replace(question, kind="AAAA" if question.kind == "A" else "A"))
     end_ms = clock.now_ms()
     return Look(
         at_ms=end_ms,
@@ -70,8 +75,8 @@ async def _ask(question: NameQuestion) -> tuple[Reason, str]:
     except (dns.exception.DNSException, EOFError) as error:
         return Reason.PROTOCOL, f"not an answer: {error or type(error).__name__}"
     except OSError as error:
-        if error.errno in BLIND_ERRNOS:
-            return Reason.BLIND, os.strerror(error.errno or 0)
+        if error.errno is None or error.errno in BLIND_ERRNOS:
+            return Reason.BLIND, os.strerror(error.errno) if error.errno else str(error)
         return REASON_OF_ERRNO.get(error.errno or 0, Reason.DNS_TIMEOUT), str(error)
     return judge_response(response, question.expected)
 
@@ -83,7 +88,7 @@ def judge_response(response: dns.message.Message, expected: tuple[str, ...]) -> 
         return Reason.DNS_SERVFAIL, dns.rcode.to_text(code)
     answers = answers_of(response)
     if code == dns.rcode.NXDOMAIN or not answers:
-        return Reason.DNS_EMPTY, "NXDOMAIN" if code == dns.rcode.NXDOMAIN else "NODATA"
+        return Reason.DNS_EMPTY, "NXDOMAIN" if code == dns.rcode.NXDOMAIN else NODATA
     wrong = [answer for answer in answers if expected and answer not in expected]
     if wrong:
         return Reason.CONTENT, f"answered {', '.join(wrong)}, expected {', '.join(expected)}"

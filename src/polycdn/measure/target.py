@@ -44,7 +44,7 @@ def targets_of(service: Service, policy: Policy, regions: tuple[str, ...] = ()) 
             provider.name,
             provider.endpoint,
             provider.cname,
-            _carried(mine, provider.regions),
+            carried(mine, provider.regions),
         )
         for provider in service.providers
     ]
@@ -53,7 +53,8 @@ def targets_of(service: Service, policy: Policy, regions: tuple[str, ...] = ()) 
     return tuple(target for target in targets if target.regions)
 
 
-def _carried(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+def carried(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+    """The regions among `mine` that a provider carries; `theirs` empty = it carries all."""
     return tuple(name for name in mine if not theirs or name in theirs or name == ANYWHERE)
 
 

@@ -74,7 +74,7 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Demand of a region as counted, in place of what the config says."""
+    """Demand of a region as counted, in place of what the config says; 0 = not known, the config counts."""
 
     at_ms: int
     region: str

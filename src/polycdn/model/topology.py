@@ -86,11 +86,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Vantage:
-    """A place that looks at the providers from outside. `regions` empty = its word counts for all regions."""
+    """A place that looks at the providers from outside. `regions` empty = its word counts for all regions.
+
+    `resolver` (`address:port`) is whom it asks for providers' names; None = the machine's own.
+    """
 
     name: str
     regions: tuple[str, ...] = ()
     source_address: str | None = None
+    resolver: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class Service:
     """One steered service with everything that decisions about it need; each service stands alone.
 
     `providers` are in the operator's order of preference. The first region is the default one.
+    `nameservers` (`address:port`) are those of ours that vantages ask for the hostname.
     """
 
     name: str
@@ -108,3 +113,4 @@ class Service:
     regions: tuple[Region, ...] = (Region(),)
     vantages: tuple[Vantage, ...] = ()
     aliases: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()

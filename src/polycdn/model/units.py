@@ -8,6 +8,9 @@ FULL_BP: Final = 10_000
 ORIGIN: Final = "origin"
 """Reserved provider name in observations: the object was fetched from the origin directly."""
 
+NAMESERVER: Final = "nameserver"
+"""Reserved provider name in observations: our own nameserver was asked for the service's name."""
+
 ANYWHERE: Final = "anywhere"
 """Name of the default region, used where a config names none."""
 

@@ -25,12 +25,16 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class EngineLink:
-    """An engine: its folder `<state>/engines/<name>`, its socket, and what it needs of each service."""
+    """An engine: its folder `<state>/engines/<name>`, its socket, and what it needs of each service.
+
+    `role` is `edge` or `dns`.
+    """
 
     name: str
     folder: str
     socket: str
     settings: tuple[Settings, ...]
+    role: str = "edge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class DeciderSpec:
     Observations are heard on the address `observations_listen` and on the Unix socket `observations_socket`
     ("" = not there). `socket` is the operator's. Once all is bound, `ready_file` says where, as JSON:
     `{"pid", "observations", "feeds"}`. `round_ms` 0 = the shortest probe interval, on the wall at most 1 s.
+    Demand is measured over `demand_window_ms` of real time.
     """
 
     services: tuple[Steered, ...]
@@ -74,6 +79,7 @@ class DeciderSpec:
     clock: str = "wall"
     is_shadow: bool = False
     round_ms: int = 0
+    demand_window_ms: int = 30_000
     format: str = SPEC_FORMAT
 
 

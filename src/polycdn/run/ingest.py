@@ -18,7 +18,7 @@ from polycdn.measure.report import REPORT_FORMAT, VantageReport
 from polycdn.measure.sign import STAMP_HEADER, VANTAGE_HEADER, WINDOW_MS, refusal
 from polycdn.model.observation import Observation, Source
 from polycdn.model.topology import Service
-from polycdn.model.units import ANYWHERE, ORIGIN, Clock
+from polycdn.model.units import ANYWHERE, NAMESERVER, ORIGIN, Clock
 from polycdn.model.wire import from_json
 from polycdn.run.inbox import Inbox
 from polycdn.surface.feed import problem
@@ -117,7 +117,7 @@ class Ingest:
 
 def places_of(service: Service) -> frozenset[tuple[str, str]]:
     """Every (provider, region) that an observation of this service can be about; ANYWHERE = all regions."""
-    providers = [provider.name for provider in service.providers] + [ORIGIN]
+    providers = [provider.name for provider in service.providers] + [ORIGIN, NAMESERVER]
     regions = [region.name for region in service.regions] + [ANYWHERE]
     return frozenset((provider, region) for provider in providers for region in regions)
 

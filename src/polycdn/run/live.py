@@ -23,6 +23,7 @@ from polycdn.model.state import Report, State
 from polycdn.run.api import OperatorDesk, WordError
 from polycdn.run.clock import Script, Wall, clock_from_spec
 from polycdn.run.decider_spec import DeciderSpec, EngineLink, SurfaceLink, read_decider_spec
+from polycdn.run.demand import meters_of
 from polycdn.run.inbox import Inbox
 from polycdn.run.ingest import Ingest, places_of
 from polycdn.run.loop import Addressed, Loop, Step
@@ -68,6 +69,7 @@ class Decider:
                 EngineSurface(link.name, Path(link.folder), Path(link.socket)) for link in spec.engines
             )
         )
+        self._meters = {} if spec.is_shadow else meters_of(spec)
         self._feeds: list[tuple[FeedSurface, SurfaceLink]] = []
         self.publisher = Publisher(self._outlets())
         self.loop: Loop | None = None
@@ -208,7 +210,7 @@ class Decider:
         return MemorySurface(link.name)
 
     async def _count_forever(self) -> None:
-        """Asks every engine each second of the wall what it counted."""
+        """Asks every engine each second of the wall what it counted, and tells demand when it is news."""
         wall = Wall()
         upto_ms = dict.fromkeys(self._engines, wall.now_ms() - COUNTS_BACK_MS)
         while True:
@@ -217,6 +219,7 @@ class Decider:
                 *(self._count(engine, upto_ms[engine]) for engine in self._engines)
             )
             upto_ms = dict(zip(self._engines, counted, strict=True))
+            await self._tell_demand(wall.now_ms())
 
     async def _count(self, engine: EngineSurface, since_ms: int) -> int:
         """The whole seconds since then go to the inbox; gives the newest of them."""
@@ -227,7 +230,15 @@ class Decider:
         for service, seen in counts.observed:
             if (seen.provider, seen.region) in self._places.get(service, ()):
                 self.inbox.observe(service, (replace(seen, at_ms=self._clock.at_wall(seen.at_ms)),))
+        for meter in self._meters.values():
+            meter.take(engine.name, counts.served, counts.upto_ms)
         return counts.upto_ms
+
+    async def _tell_demand(self, wall_ms: int) -> None:
+        for name, meter in self._meters.items():
+            state = self._states().get(name, State())
+            for event in meter.measured(state, wall_ms, self._clock.now_ms()):
+                await asyncio.wait((self.inbox.put(name, event),))
 
     async def _watch_forever(self) -> None:
         """Tells what changed, and catches up with a surface that turns out to hold a newer plan than ours."""

@@ -39,7 +39,8 @@ class Rehearsal:
     `detect_ms`: from the first fault to the verdict DOWN on that provider; None if it never came.
     `evacuated_ms`: from the first fault to the last first byte sent to the sick provider by a client that
     obeys TTL; None if it was never left. `expected_single_bp` is computed from the timeline alone.
-    `probe_lag_ms_p99` above the probe interval makes the run invalid.
+    `probe_lag_ms_p99` above the probe interval makes the run invalid; `load_late_ms_p99` is how late requests
+    left, in real time. `kind` is that of the company that failed; `shows` says what was made to fail.
     """
 
     incident: str
@@ -65,8 +66,11 @@ class Rehearsal:
     """(client, failed share in basis points) of the same span in the simulated world"""
     executed_twice: int
     probe_lag_ms_p99: int
+    load_late_ms_p99: int
     is_valid: bool
     invalid_why: str = ""
+    kind: str = "cdn"
+    shows: str = ""
 
     def total(self, client: str) -> ClientTotal:
         """The total of one client. Raises KeyError if it took no part."""

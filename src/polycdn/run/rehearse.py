@@ -9,13 +9,13 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from polycdn import incidents
 from polycdn.config.load import load
 from polycdn.errors import SurfaceError, UnavailableError
-from polycdn.incidents import Incident
 from polycdn.lab.exchange import LAB_KEY
 from polycdn.lab.reader import Follower, Line
 from polycdn.lab.resolver import write_target
@@ -26,12 +26,13 @@ from polycdn.run.layout import Layout
 from polycdn.run.process import last_line
 from polycdn.run.rehearsal import Rehearsal, Snapshot
 from polycdn.run.rehearse_figures import rehearsal_of
+from polycdn.run.rehearse_kind import told_by
 from polycdn.run.rehearse_setup import (
     CLIENTS,
     LEAD_WALL_MS,
-    PROVIDERS,
     Setting,
     client_specs,
+    operator_specs,
     rig_of,
     setting_of,
     target_file,
@@ -57,28 +58,39 @@ OnSnapshot = Callable[[Snapshot], None]
 
 
 def run_rehearsal(
-    incident: str, *, speed: int, until: str, seed: int, on_snapshot: OnSnapshot, work_dir: Path | None = None
+    incident: str,
+    *,
+    speed: int,
+    until: str,
+    seed: int,
+    on_snapshot: OnSnapshot,
+    work_dir: Path | None = None,
+    load_percent: int = 100,
 ) -> Rehearsal:
     """Everything that a rehearsal of this incident (an id or a file) showed.
 
-    Takes (time until `until`) / speed, and about half a minute. Raises ConfigError for an unknown incident,
+    Takes (time until `until`) / speed, and about half a minute. `load_percent` is the part of the usual load
+    that clients send. Raises ConfigError for an unknown incident,
     UnavailableError when the lab cannot be started. Without `work_dir` nothing is left on disk.
     """
     told = incidents.load(incident)
+
+    def run_in(folder: Path) -> Rehearsal:
+        setting = setting_of(told, speed, until, seed, folder, load_percent)
+        return replace(asyncio.run(_rehearse(setting, on_snapshot)), shows=told_by(told, setting.cast.kind))
+
     if work_dir is not None:
         work_dir.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_rehearse(told, speed, until, seed, on_snapshot, work_dir.resolve()))
+        return run_in(work_dir.resolve())
     with tempfile.TemporaryDirectory(prefix="polycdn-") as folder:
-        return asyncio.run(_rehearse(told, speed, until, seed, on_snapshot, Path(folder)))
+        return run_in(Path(folder))
 
 
-async def _rehearse(
-    incident: Incident, speed: int, until: str, seed: int, on_snapshot: OnSnapshot, work_dir: Path
-) -> Rehearsal:
-    setting = setting_of(incident, speed, until, seed, work_dir)
+async def _rehearse(setting: Setting, on_snapshot: OnSnapshot) -> Rehearsal:
     async with rig(rig_of(setting), Wall()) as lab, _steered(setting, lab) as up:
         stage = Stage(setting, lab, up.layout, on_snapshot)
         stage.turn()
+        await lab.start(*operator_specs(setting, lab))
         await lab.start(*client_specs(setting, lab))
         await stage.play()
         probe_lag_ms = await stage.probe_lag_ms()
@@ -125,7 +137,7 @@ class Stage:
     """A running rehearsal: follows the journal and the request logs, and shows what they say."""
 
     def __init__(self, setting: Setting, lab: Lab, layout: Layout, on_snapshot: OnSnapshot) -> None:
-        self.watch = Watch()
+        self.watch = Watch(setting.cast.providers)
         self._setting = setting
         self._lab = lab
         self._layout = layout
@@ -185,7 +197,7 @@ class Stage:
             until_ms=self._setting.end_ms - self._setting.start_ms,
             generation=plan.generation if plan else 0,
             ttl_s=region.ttl_s if region else 0,
-            verdicts=tuple(self._verdict(name) for name in PROVIDERS),
+            verdicts=tuple(self._verdict(name) for name in self._setting.cast.providers),
             shares=region.shares if region else (),
             clients=tuple(self._client(client, now_ms) for client in CLIENTS),
             decisions=tuple(

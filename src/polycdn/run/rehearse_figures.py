@@ -20,7 +20,12 @@ from polycdn.model.units import FULL_BP
 from polycdn.model.verdict import Status
 from polycdn.run.moves import Faulty, false_moves, plan_changes
 from polycdn.run.rehearsal import ClientTotal, Rehearsal
-from polycdn.run.rehearse_setup import CLIENTS, PROBE_INTERVAL_MS, PROVIDERS, SICK, Setting
+from polycdn.run.rehearse_setup import (
+    CLIENTS,
+    PROBE_DEADLINE_MS,
+    PROBE_INTERVAL_MS,
+    Setting,
+)
 from polycdn.run.rehearse_watch import Watch
 from polycdn.run.simulate import simulate_like_rehearsal
 
@@ -28,6 +33,8 @@ BUCKETS = 190
 """Bars in the plot of failures over time."""
 
 LOAD_LATE_MS_MAX = 1_000
+LOST_BP_MAX = 100
+"""Of what was asked of whom no fault touched then; with more lost, it is the machine that was measured."""
 
 
 def totals_of(rows: Sequence[KindFigures]) -> tuple[ClientTotal, ...]:
@@ -46,8 +53,17 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
     incident = setting.incident
     lines = read_lines(lab.request_logs())
     rows = kind_figures(lines)
-    simulated = simulate_like_rehearsal(incident, setting.until, setting.seed, PROBE_INTERVAL_MS)
-    why = _invalid_why(lines, watch, probe_lag_ms)
+    sick, kind = setting.cast.steered_sick, setting.cast.kind
+    simulated = simulate_like_rehearsal(
+        incident,
+        setting.until,
+        setting.seed,
+        PROBE_INTERVAL_MS,
+        speed=setting.speed,
+        kind=kind,
+        rates=setting.rates,
+    )
+    why = _invalid_why(setting, lab, lines, watch, probe_lag_ms)
     span_ms = setting.end_ms - setting.start_ms
     return Rehearsal(
         incident=incident.id,
@@ -59,20 +75,26 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
         totals=totals_of(rows),
         expected_single_bp=expected_failed_bp(incident, setting.until),
         detect_ms=detect_ms(watch, setting),
-        evacuated_ms=evacuated_ms(lines, ("dns",), (lab.places.address(SICK),), first_fault_ms(setting)),
+        evacuated_ms=evacuated_ms(lines, ("dns",), (lab.places.address(sick),), first_fault_ms(setting))
+        if sick
+        else None,
         plan_changes=plan_changes(_plans_after_start(watch, setting)),
-        false_moves=false_moves(_plans_after_start(watch, setting), PROVIDERS, faulty_in(incident)),
+        false_moves=false_moves(
+            _plans_after_start(watch, setting), setting.cast.providers, faulty_in(incident, sick)
+        ),
         generation=watch.plans[-1].generation if watch.plans else 0,
-        providers=PROVIDERS,
+        providers=setting.cast.providers,
         failures=_failures(lines, setting),
         shares=tuple((plan.made_ms - setting.start_ms, plan.regions[0].shares) for plan in watch.plans),
-        verdicts=tuple((name, _statuses(watch, name, setting)) for name in PROVIDERS),
+        verdicts=tuple((name, _statuses(watch, name, setting)) for name in setting.cast.providers),
         decisions=tuple((at_ms - setting.start_ms, text) for at_ms, text in watch.sentences),
         simulated_bp=simulated.clients,
         executed_twice=len(executed_twice(lab.origin_logs())),
         probe_lag_ms_p99=probe_lag_ms,
+        load_late_ms_p99=late_ms_p99(lines),
         is_valid=not why,
         invalid_why=why,
+        kind=kind.value,
     )
 
 
@@ -81,11 +103,11 @@ def first_fault_ms(setting: Setting) -> int:
     return setting.start_ms + min(phase.offset_ms for phase in setting.incident.phases)
 
 
-def faulty_in(incident: Incident) -> Faulty:
+def faulty_in(incident: Incident, sick: str) -> Faulty:
     """Whether a provider has an injected fault at a moment of the timeline; only the sick one ever has."""
 
     def is_faulty(provider: str, at_ms: int) -> bool:
-        return provider == SICK and is_faulty_at(incident, at_ms - incident.started_ms)
+        return provider == sick and is_faulty_at(incident, at_ms - incident.started_ms)
 
     return is_faulty
 
@@ -95,7 +117,7 @@ def detect_ms(watch: Watch, setting: Setting) -> int | None:
     begun_ms = first_fault_ms(setting)
     down = [
         at_ms
-        for at_ms, status in watch.statuses.get(SICK, [])
+        for at_ms, status in watch.statuses.get(setting.cast.steered_sick, [])
         if at_ms >= begun_ms and status == Status.DOWN.value
     ]
     return down[0] - begun_ms if down else None
@@ -123,15 +145,52 @@ def _failures(
     )
 
 
-def _invalid_why(lines: Sequence[Line], watch: Watch, probe_lag_ms: int) -> str:
+def lost_looks(watch: Watch, setting: Setting) -> tuple[int, int]:
+    """How many looks at whom no fault touched then ended in a timeout, and how many there were in all."""
+    is_faulty = faulty_in(setting.incident, setting.cast.steered_sick)
+    deadline_ms = PROBE_DEADLINE_MS * setting.speed
+    calm = [
+        is_timeout
+        for at_ms, provider, is_timeout in watch.looks
+        if not is_faulty(provider, at_ms) and not is_faulty(provider, at_ms - deadline_ms)
+    ]
+    return sum(calm), len(calm)
+
+
+def lost_requests(lines: Sequence[Line], lab: Lab, setting: Setting) -> tuple[int, int]:
+    """The same of the clients' requests at the lab's own CDNs and clouds, whatever became of them."""
+    is_faulty = faulty_in(setting.incident, setting.cast.steered_sick)
+    names = {lab.places.address(name): name for name in (*lab.spec.cdns, *lab.spec.clouds)}
+    second_ms = 1_000 * setting.speed
+    calm = [
+        not line.is_ok
+        for line in lines
+        if line.was_sent
+        and (name := names.get(line.target))
+        and not any(
+            is_faulty(name, at_ms)
+            for at_ms in (line.at_ms - second_ms, line.at_ms, line.at_ms + line.total_ms * setting.speed)
+        )
+    ]
+    return sum(calm), len(calm)
+
+
+def _invalid_why(setting: Setting, lab: Lab, lines: Sequence[Line], watch: Watch, probe_lag_ms: int) -> str:
     if probe_lag_ms > PROBE_INTERVAL_MS:
         return (
             f"probe lag p99 {probe_lag_ms} ms of the timeline, limit {PROBE_INTERVAL_MS} ms; take less speed"
         )
+    told = ((*lost_looks(watch, setting), "looks"), (*lost_requests(lines, lab, setting), "requests"))
+    for lost, tried, what in told:
+        if lost * FULL_BP > LOST_BP_MAX * tried:
+            return (
+                f"{lost} of {tried} {what} were lost at whom no fault touched, limit "
+                f"{LOST_BP_MAX / 100:.0f} %: this machine is too slow for it; take less load"
+            )
     if late_ms_p99(lines) > LOAD_LATE_MS_MAX or not_sent(lines):
         return (
             f"the load came late (p99 {late_ms_p99(lines)} ms, limit {LOAD_LATE_MS_MAX} ms) "
-            f"or not at all ({not_sent(lines)} requests): this machine is too slow for it"
+            f"or not at all ({not_sent(lines)} requests): this machine is too slow for it; take less load"
         )
     if watch.differences:
         return f"{watch.differences} decisions differ when they are stepped again"

@@ -1,29 +1,37 @@
 """What a rehearsal is made of: its timeline, the faults of the lab, and the config of the service in it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from polycdn.incidents import FaultKind as Told
-from polycdn.incidents import Incident, Phase, Until, until_ms, windows
+from polycdn.incidents import Incident, Kind, Phase, Until, until_ms, windows
 from polycdn.lab.content import PROBE_PATH, probed_objects
 from polycdn.lab.fault import FaultKind, Window
 from polycdn.lab.rig import Lab, RigSpec
-from polycdn.lab.spec import Aim, LoadSpec
+from polycdn.lab.spec import Aim, Answer, LoadSpec, NameserverSpec, Rates
 from polycdn.run.clock import Script, Wall
+from polycdn.run.rehearse_kind import (
+    EDGE_OPERATORS,
+    OPERATORS,
+    OWN_EDGE,
+    Cast,
+    cast_of,
+    lived,
+)
 
 SERVICE: Final = "www"
 HOSTNAME: Final = "www.rehearsal.test"
 APEX: Final = "rehearsal.test"
-SICK: Final = "cdn-a"
-OWN_EDGE: Final = "own-edge"
 NAMESERVER: Final = "nameserver"
-PROVIDERS: Final = (SICK, "cdn-b", OWN_EDGE)
 CLIENTS: Final = {"single": Aim.PINNED, "threshold": Aim.FILE, "dns": Aim.DNS, "edge": Aim.PINNED}
 VANTAGES: Final = ("v1", "v2", "v3")
 PROBE_INTERVAL_MS: Final = 10_000
 """On the timeline. The policy is the default one otherwise."""
+
+PROBE_DEADLINE_MS: Final = 1_000
+"""Real time."""
 
 THRESHOLD_TTL_S: Final = 60
 SUBNETS: Final = tuple(f"198.18.{number}.0/24" for number in range(8))
@@ -32,24 +40,17 @@ SUBNETS: Final = tuple(f"198.18.{number}.0/24" for number in range(8))
 LEAD_WALL_MS: Final = 14_000
 """From the first process to the start of the incident: all must serve by then, and have been looked at."""
 
-INJECTED: Final = {
-    Told.HTTP_5XX: FaultKind.HTTP_5XX,
-    Told.FLAP: FaultKind.HTTP_5XX,
-    Told.CONNECT_REFUSED: FaultKind.REFUSE,
-    Told.TIMEOUT: FaultKind.HANG,
-    Told.TLS_FAILURE: FaultKind.TLS,
-    Told.DNS_SERVFAIL: FaultKind.REFUSE,
-    Told.DNS_EMPTY: FaultKind.REFUSE,
-    Told.SLOW: FaultKind.SLOW_FIRST_BYTE,
-}
-"""How the lab shows each fault at the provider; a name that does not resolve is an address not reached."""
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One rehearsal. `start_ms` is when the incident began, `end_ms` when the rehearsal of it ends (UTC)."""
+    """One rehearsal. `start_ms` is when the incident began, `end_ms` when the rehearsal of it ends (UTC).
+
+    `incident` is the outage as the lab's service meets it; the clients ask at `rates`.
+    """
 
     incident: Incident
+    cast: Cast
+    rates: Rates
     speed: int
     seed: int
     until: Until
@@ -67,27 +68,41 @@ class Setting:
         return self.start_ms + until_ms(self.incident, self.until)
 
 
-def setting_of(incident: Incident, speed: int, until: str, seed: int, work_dir: Path) -> Setting:
-    """A rehearsal whose timeline starts a little after now."""
+def setting_of(
+    incident: Incident, speed: int, until: str, seed: int, work_dir: Path, load_percent: int = 100
+) -> Setting:
+    """A rehearsal whose timeline starts a little after now. Raises ConfigError for one that cannot be had."""
+    cast = cast_of(incident)
     clock = Script(incident.started_ms, Wall().now_ms() + LEAD_WALL_MS, speed)
-    return Setting(incident, speed, seed, Until(until), clock, work_dir)
+    rates = rates_of(load_percent)
+    return Setting(lived(incident, cast.kind), cast, rates, speed, seed, Until(until), clock, work_dir)
 
 
-def fault_windows(incident: Incident, until: Until) -> tuple[Window, ...]:
-    """The incident's faults at the sick provider: the very windows that the simulated world has."""
+def rates_of(load_percent: int) -> Rates:
+    """A part of the lab's usual load; of each kind something is asked."""
+    usual = Rates()
+    return Rates(*(max(1, getattr(usual, each.name) * load_percent // 100) for each in fields(Rates)))
+
+
+def fault_windows(incident: Incident, until: Until, cast: Cast) -> tuple[Window, ...]:
+    """The incident's faults at whoever is sick: the very windows that the simulated world has."""
+    return tuple(window for name in cast.sick for window in _windows_at(name, incident, until, cast))
+
+
+def _windows_at(name: str, incident: Incident, until: Until, cast: Cast) -> tuple[Window, ...]:
     found = []
     for window in windows(incident, until):
         start, end = incident.started_ms + window.start_ms, incident.started_ms + window.end_ms
         if window.failed_ppm:
-            kind = _kind_at(incident, window.start_ms)
-            found.append(Window(SICK, start, end, kind, window.failed_ppm))
-        if window.slow_ppm:
-            found.append(Window(SICK, start, end, FaultKind.SLOW_FIRST_BYTE, window.slow_ppm))
+            kind = cast.injected(_worst_at(incident, window.start_ms))
+            found.append(Window(name, start, end, kind, window.failed_ppm))
+        if window.slow_ppm and cast.kind is not Kind.DNS:
+            found.append(Window(name, start, end, FaultKind.SLOW_FIRST_BYTE, window.slow_ppm))
     return tuple(found)
 
 
-def _kind_at(incident: Incident, offset_ms: int) -> FaultKind:
-    """How the worst phase at that moment fails."""
+def _worst_at(incident: Incident, offset_ms: int) -> Told:
+    """What the worst phase at that moment does."""
 
     def weight(phase: Phase) -> int:
         return phase.share_ppm * phase.reach_bp
@@ -97,20 +112,45 @@ def _kind_at(incident: Incident, offset_ms: int) -> FaultKind:
         for phase in incident.phases
         if phase.offset_ms <= offset_ms < phase.end_ms and phase.fault is not Told.SLOW
     ]
-    return INJECTED[max(running, key=weight).fault]
+    return max(running, key=weight).fault
 
 
 def rig_of(setting: Setting) -> RigSpec:
-    """The lab: two origins, two CDNs, and places for our edge and nameserver."""
+    """The lab: origins and CDNs, or clouds, and places for our edge and nameserver."""
+    cast = setting.cast
     return RigSpec(
         str(setting.work_dir),
         HOSTNAME,
         setting.clock.spec,
-        cdns=PROVIDERS[:2],
+        cdns=cast.cdns,
+        clouds=cast.clouds,
+        origins=0 if cast.clouds else 2,
         also=(OWN_EDGE, NAMESERVER),
         seed=setting.seed,
-        windows=fault_windows(setting.incident, setting.until),
+        windows=fault_windows(setting.incident, setting.until, cast),
     )
+
+
+def operator_specs(setting: Setting, lab: Lab) -> tuple[NameserverSpec, ...]:
+    """The DNS operators that clients ask, if there are any.
+
+    Answers are kept for no time, so that every request is a lookup: a kept answer hides the outage for a
+    minute at most.
+    """
+    return tuple(
+        NameserverSpec(
+            lab.process(name),
+            "127.0.0.1:0",
+            (Answer(HOSTNAME, (_answered(setting, lab, name),), ttl_s=0),),
+            str(lab.faults_file),
+            lab.file(name, ".faults"),
+        )
+        for name in setting.cast.operators
+    )
+
+
+def _answered(setting: Setting, lab: Lab, operator: str) -> str:
+    return lab.places.address(OWN_EDGE if operator in EDGE_OPERATORS else setting.cast.pinned)
 
 
 def write_config(setting: Setting, lab: Lab) -> Path:
@@ -121,13 +161,13 @@ def write_config(setting: Setting, lab: Lab) -> Path:
 
 
 def config_text(setting: Setting, lab: Lab) -> str:
-    """The config's text: `cdn-a` preferred, then `cdn-b`, then the own edge."""
+    """The config's text: providers in the order of the cast."""
     certificate = lab.certificate(OWN_EDGE, HOSTNAME)
     parts = [
         f"state_dir = {_quoted(setting.work_dir / 'state')}",
         '[listen]\nobservations = "127.0.0.1:0"',
-        f'[policy]\nprobe_interval = "{PROBE_INTERVAL_MS // 1000}s"\nprobe_deadline = "1s"',
-        *(_provider_text(lab, name) for name in PROVIDERS),
+        f"[policy]\nprobe_interval_ms = {PROBE_INTERVAL_MS}\nprobe_deadline_ms = {PROBE_DEADLINE_MS}",
+        *(_provider_text(lab, name) for name in setting.cast.providers),
         *(f"[[vantage]]\nname = {_quoted(name)}" for name in VANTAGES),
         _service_text(lab),
         f"""[[surface]]
@@ -148,7 +188,7 @@ zone = {{ apex = {_quoted(APEX)}, name_servers = ["ns1.{APEX}"], mailbox = "host
 
 
 def _provider_text(lab: Lab, name: str) -> str:
-    kind = "edge" if name == OWN_EDGE else "cdn"
+    kind = "edge" if name == OWN_EDGE else "cloud" if name in lab.spec.clouds else "cdn"
     return f"""[[provider]]
 name = {_quoted(name)}
 kind = "{kind}"
@@ -160,15 +200,22 @@ ca_file = {_quoted(lab.ca_file)}"""
 
 def _service_text(lab: Lab) -> str:
     probe = next(each for each in probed_objects(lab.spec.content) if each.path == PROBE_PATH)
-    origin = lab.origin(1)
     return f"""[[service]]
 name = "{SERVICE}"
 hostname = "{HOSTNAME}"
-origin = {{ endpoint = "http://{HOSTNAME}:{origin.port}", addresses = [{_quoted(origin.addresses[0])}] }}
-
+{_origin_text(lab)}
 [[service.object]]
 path = {_quoted(probe.path)}
 expect = {{ size_bytes = {probe.expect.body_bytes}, sha256 = {_quoted(probe.expect.sha256)} }}"""
+
+
+def _origin_text(lab: Lab) -> str:
+    """Nothing where the providers are the origins."""
+    if not lab.spec.origins:
+        return ""
+    origin = lab.origin(1)
+    where = f"addresses = [{_quoted(origin.addresses[0])}]"
+    return f'origin = {{ endpoint = "http://{HOSTNAME}:{origin.port}", {where} }}\n'
 
 
 def _quoted(value: object) -> str:
@@ -177,27 +224,44 @@ def _quoted(value: object) -> str:
 
 def client_specs(setting: Setting, lab: Lab) -> tuple[LoadSpec, ...]:
     """The load of the four clients, from the start of the incident to the end of the rehearsal."""
-    pinned = {"single": lab.places.address(SICK), "edge": lab.places.address(OWN_EDGE)}
     return tuple(
-        LoadSpec(
-            lab.process(client),
-            aim,
-            HOSTNAME,
-            lab.places.port,
-            lab.ca_file,
-            lab.file(client, ".requests"),
-            lab.spec.content,
-            address=pinned.get(client),
-            target_file=str(target_file(setting)) if aim is Aim.FILE else None,
-            target_ttl_s=THRESHOLD_TTL_S,
-            nameservers=(lab.places.listen(NAMESERVER),) if aim is Aim.DNS else (),
-            subnets=SUBNETS,
-            start_ms=setting.start_ms,
-            stop_ms=setting.end_ms,
-            seed=setting.seed,
+        replace(
+            LoadSpec(
+                lab.process(client),
+                aim,
+                HOSTNAME,
+                lab.places.port,
+                lab.ca_file,
+                lab.file(client, ".requests"),
+                lab.spec.content,
+                setting.rates,
+                subnets=SUBNETS,
+                start_ms=setting.start_ms,
+                stop_ms=setting.end_ms,
+                seed=setting.seed,
+            ),
+            **_aimed(setting, lab, client, aim),
         )
         for client, aim in CLIENTS.items()
     )
+
+
+def _aimed(setting: Setting, lab: Lab, client: str, aim: Aim) -> dict[str, Any]:
+    """How one client learns whom to ask."""
+    if setting.cast.operators:
+        return {"aim": Aim.DNS, "nameservers": _operators_of(lab, client)}
+    if aim is Aim.FILE:
+        return {"target_file": str(target_file(setting)), "target_ttl_s": THRESHOLD_TTL_S}
+    if aim is Aim.DNS:
+        return {"nameservers": (lab.places.listen(NAMESERVER),)}
+    return {"address": lab.places.address(OWN_EDGE if client == "edge" else setting.cast.pinned)}
+
+
+def _operators_of(lab: Lab, client: str) -> tuple[str, ...]:
+    """`single` has one operator, the others two; the second one of `dns` is our own nameserver."""
+    first, second = (lab.running(name).listen for name in (EDGE_OPERATORS if client == "edge" else OPERATORS))
+    others = {"single": (), "dns": (lab.places.listen(NAMESERVER),)}
+    return (first, *others.get(client, (second,)))
 
 
 def target_file(setting: Setting) -> Path:

@@ -9,12 +9,12 @@ from polycdn.journal.codec import decode
 from polycdn.journal.record import Decided, Entry, Record, decision_digest
 from polycdn.journal.scan import segments
 from polycdn.model.event import Event, Observed
-from polycdn.model.observation import Observation, Source
+from polycdn.model.observation import Observation, Reason, Source
 from polycdn.model.plan import Plan
 from polycdn.model.state import State
 from polycdn.model.units import ORIGIN
 from polycdn.model.verdict import Status, Verdict
-from polycdn.run.rehearse_setup import PROVIDERS, SERVICE
+from polycdn.run.rehearse_setup import SERVICE
 from polycdn.run.simulate_layer import Threshold
 
 
@@ -41,17 +41,23 @@ class JournalTail:
 class Watch:
     """What is known so far; times are those of the journal, on the timeline.
 
-    `differences` counts decisions that came out otherwise when they were stepped again: none may.
+    `differences` counts decisions that came out otherwise when they were stepped again: none may. `looks`
+    are those of the vantages, as (when, at whom, whether it ended in a timeout).
     """
 
+    providers: tuple[str, ...]
     state: State = field(default_factory=State)
     plans: list[Plan] = field(default_factory=list)
     statuses: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     alarms_bp: dict[str, int] = field(default_factory=dict)
     sentences: list[tuple[int, str]] = field(default_factory=list)
-    threshold: Threshold = field(default_factory=lambda: Threshold(PROVIDERS))
+    threshold: Threshold = field(init=False)
     differences: int = 0
+    looks: list[tuple[int, str, bool]] = field(default_factory=list)
     _pending: tuple[Event, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.threshold = Threshold(self.providers)
 
     def take(self, entry: Entry) -> None:
         """One more record of the service."""
@@ -61,6 +67,11 @@ class Watch:
             self._pending = (entry.body, entry.at_ms)
             if isinstance(entry.body, Observed):
                 self._fail_over(entry.body.observations)
+                self.looks += [
+                    (seen.at_ms, seen.provider, seen.reason is Reason.TIMEOUT)
+                    for seen in entry.body.observations
+                    if seen.source is Source.PROBE
+                ]
         elif isinstance(entry.body, Decided) and self._pending is not None:
             self._decide(*self._pending, entry.body.digest)
             self._pending = None

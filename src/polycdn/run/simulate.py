@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from polycdn import incidents
 from polycdn.errors import ConfigError, Fault, UnavailableError
-from polycdn.incidents import Effect, Incident, Kind
+from polycdn.incidents import Incident, Kind
+from polycdn.lab.spec import Rates
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Service
 from polycdn.run.clock import Stopwatch
 from polycdn.run.loop import Step
-from polycdn.run.simulate_requests import Load, failed_bp
+from polycdn.run.simulate_requests import LAB_RATES, Load, failed_bp
 from polycdn.run.simulate_world import World
 from polycdn.run.simulation import USERS, HitService, LikeRehearsal, Options, Plot, Simulation
 from polycdn.world.population import Population
@@ -118,10 +119,13 @@ def simulate_like_rehearsal(
     speed: int = REHEARSAL_SPEED,
     lead_ms: int | None = None,
     step: Step | None = None,
+    kind: Kind = Kind.CDN,
+    rates: Rates = LAB_RATES,
 ) -> LikeRehearsal:
-    """The lab's world simulated: one service over cdn-a (hit), cdn-b and an own edge, three vantages, and
-    clients that obey every TTL. The worst that any kind of company had is what cdn-a has.
+    """The lab's world simulated: one service, three vantages, and clients that obey every TTL.
 
+    It is carried by cdn-a, cdn-b and an own edge, or by cloud-a and cloud-b for an outage of a cloud; the
+    first fails, unless DNS operators do. `incident` is as a service meets it in a company of that one kind.
     `lead_ms` is how long before the outage the vantages began to look, on the timeline (None = as a
     rehearsal does at this speed). So each look and each request has the same number and fate in both.
     """
@@ -129,31 +133,29 @@ def simulate_like_rehearsal(
     own_policy = replace(policy, probe_interval_ms=probe_interval_ms)
     lead_s = (REHEARSAL_LEAD_WALL_MS * speed if lead_ms is None else lead_ms) // 1000
     options = Options(1, seed, until, probe_interval_ms, LAB, tail_s=0, lead_s=lead_s, is_recorded=True)
-    services = ((cdn_service(), own_policy, Kind.CDN, "cdn-a"),)
-    world = World(_as_cdn(incident), services, options, step or the_step())
+    if kind is Kind.CLOUD:
+        layer: HitService = (cloud_service(), own_policy, Kind.CLOUD, "cloud-a")
+    else:
+        layer = (cdn_service(), own_policy, Kind.CDN, None if kind is Kind.DNS else "cdn-a")
+    if kind is Kind.CA:  # whose certificate is expired fails like a CDN that fails
+        incident = replace(incident, kinds=(Kind.CDN,))
+    world = World(incident, (layer,), options, step or the_step())
     _finish(world.run())
     done = world.result("", watch.elapsed_ms())
-    load = Load(seed, speed, world.end_s * 1000)
+    load = Load(seed, speed, world.end_s * 1000, rates)
     injection = world.layers[0].injection
-    assert injection is not None, "the lab's cdn-a is hit by every outage"
+    expected = tuple((loss.client, loss.failed_bp) for loss in done.clients)
     return LikeRehearsal(
-        clients=tuple((name, failed_bp(name, load, injection, world.stretches)) for name in CLIENTS),
-        expected=tuple((loss.client, loss.failed_bp) for loss in done.clients),
+        clients=expected
+        if injection is None
+        else tuple((name, failed_bp(name, load, injection, world.stretches)) for name in CLIENTS),
+        expected=expected,
         detect_ms=done.detect_ms,
         evacuated_ms=done.evacuated_ms,
         plan_changes=done.plan_changes,
         false_moves=done.false_moves,
         threshold_changes=done.threshold_changes,
     )
-
-
-def _as_cdn(incident: Incident) -> Incident:
-    phases = tuple(
-        replace(phase, kinds=())
-        for phase in incident.phases
-        if any(phase.hits(kind) for kind in incident.kinds)
-    )
-    return replace(incident, kinds=(Kind.CDN,), effect=Effect.OPERATOR, phases=phases)
 
 
 def plots_of(

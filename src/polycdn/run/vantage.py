@@ -5,14 +5,17 @@ import json
 import signal
 import sys
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from polycdn.errors import ConfigError, Fault
+from polycdn.measure.dns import look_up
 from polycdn.measure.http import Prober
 from polycdn.measure.look import Look
+from polycdn.measure.names import NameTarget, name_question_of, names_of
 from polycdn.measure.post import Mailbox
 from polycdn.measure.report import ServiceReport, VantageReport
 from polycdn.measure.schedule import Due, Lags, Rhythm, Schedule
@@ -34,7 +37,7 @@ OBSERVATIONS_KEPT: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A service to look at: through each of its providers, and at its origin."""
+    """A service to look at: through each of its providers, at its origin, and at the names it is found by."""
 
     service: Service
     policy: Policy = DEFAULT_POLICY
@@ -46,7 +49,8 @@ class VantageSpec:
 
     `report_url` is `http://host:port/path` or `unix:/path`. `regions` empty = its word counts for all
     regions. `start_ms` is when the schedule's look 0 is due, on the clock; 0 = when the process starts. With
-    `lab_key_header` each look carries a header of that name, its value "<vantage>/<sequence>".
+    `lab_key_header` each look carries a header of that name, its value "<vantage>/<sequence>". `resolver`
+    (`address:port`) is asked for the names of providers; None = the machine's own.
     """
 
     name: str
@@ -56,6 +60,7 @@ class VantageSpec:
     clock: str = "wall"
     regions: tuple[str, ...] = ()
     source_address: str | None = None
+    resolver: str | None = None
     lab_key_header: str | None = None
     start_ms: int = 0
     seed: int = 0
@@ -116,11 +121,7 @@ async def run_vantage(spec: VantageSpec, clock: Clock) -> int:
 
 async def _watch(spec: VantageSpec, key: bytes, clock: Clock) -> None:
     start_ms = spec.start_ms or clock.now_ms()
-    targets = {
-        target.name: target
-        for watched in spec.services
-        for target in targets_of(watched.service, watched.policy, spec.regions)
-    }
+    targets = {target.name: target for target in _targets(spec)}
     rhythms = tuple(
         Rhythm(f"{spec.name}/{name}", start_ms, target.policy.probe_interval_ms, spec.seed)
         for name, target in targets.items()
@@ -139,6 +140,12 @@ async def _watch(spec: VantageSpec, key: bytes, clock: Clock) -> None:
                 target = targets[due.target.removeprefix(f"{spec.name}/")]
                 group.create_task(rounds.look(target, due))
             await clock.sleep_until(schedule.next_ms(clock.now_ms()))
+
+
+def _targets(spec: VantageSpec) -> Iterator[Target | NameTarget]:
+    for watched in spec.services:
+        yield from targets_of(watched.service, watched.policy, spec.regions)
+        yield from names_of(watched.service, watched.policy, spec.regions, spec.resolver)
 
 
 async def _report_forever(rounds: "Rounds", schedule: Schedule, mailbox: Mailbox, clock: Clock) -> None:
@@ -162,6 +169,7 @@ class Rounds:
         self._prober = prober
         self._slots = asyncio.Semaphore(spec.concurrency)
         self._suspects: set[str] = set()
+        self._names_known: set[str] = set()
         self._lags = Lags()
         self._reports = 0
         self._observed: dict[str, deque[Observation]] = {
@@ -169,8 +177,11 @@ class Rounds:
         }
         self.interval_ms = spec.interval_ms
 
-    async def look(self, target: Target, due: Due) -> None:
+    async def look(self, target: Target | NameTarget, due: Due) -> None:
         """Makes one look and keeps what it brought."""
+        if isinstance(target, NameTarget):
+            await self._look_up(target, due)
+            return
         async with self._slots:
             look = await self._look(target, due)
         # Users who arrive now connect anew. After a failure every look does too, until one is good again.
@@ -178,6 +189,27 @@ class Rounds:
             self._suspects.discard(target.name)
         elif look.reason is not Reason.BLIND:
             self._suspects.add(target.name)
+        self._keep(target, look)
+
+    async def _look_up(self, target: NameTarget, due: Due) -> None:
+        """Looks a name up. A provider's is evidence only when it fails: a good answer says nothing of HTTP.
+
+        A name that the resolver never knew is known from elsewhere, from a hosts file for one.
+        """
+        question = name_question_of(target, due.sequence, self._spec.source_address)
+        async with self._slots:
+            if self._clock.now_ms() - due.at_ms > target.policy.probe_interval_ms:
+                return
+            look = await look_up(question, self._clock)
+        if target.is_ours:
+            self._keep(target, look)
+        elif look.is_good:
+            self._names_known.add(target.name)
+        elif look.reason is not Reason.BLIND and target.name in self._names_known:
+            self._suspects.add(target.name.removesuffix("/name"))
+            self._keep(target, look)
+
+    def _keep(self, target: Target | NameTarget, look: Look) -> None:
         self._observed[target.service.name].extend(
             look.observation(region, self._spec.name) for region in target.regions
         )

@@ -85,6 +85,7 @@ def vantage_spec(
         clock=options.clock,
         regions=site.vantage.regions,
         source_address=site.vantage.source_address,
+        resolver=site.vantage.resolver,
         lab_key_header=options.lab.key_header if options.lab else None,
         start_ms=options.lab.looks_start_ms if options.lab else 0,
         seed=options.lab.seed if options.lab else 0,
@@ -97,9 +98,8 @@ def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink
         for service, _ in loaded.services
         if not spec.services or service.name in spec.services
     )
-    return EngineLink(
-        spec.name, str(layout.engine_folder(spec.name)), str(layout.engine_socket(spec.name)), settings
-    )
+    folder, socket = layout.engine_folder(spec.name), layout.engine_socket(spec.name)
+    return EngineLink(spec.name, str(folder), str(socket), settings, spec.role.value)
 
 
 def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:
