@@ -7,6 +7,7 @@ use crate::edge::forward::{Incoming, respond};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
+use crate::edge::lent::write_lent;
 use crate::edge::message::{Field, RequestHead, phrase, value_of};
 use crate::edge::stored::hit::{Hit, hit};
 use crate::edge::trailer::last_chunk;
@@ -321,6 +322,18 @@ impl Connection {
                     head = &[];
                     continue;
                 }
+            };
+            let piece = match piece {
+                Ok(Some(piece)) if relay.is_lent() && framing != Framing::Chunked => {
+                    let written = write_lent(&self.wire, &mut relay, head, piece, idle).await;
+                    let Ok(rest) = written else { return false };
+                    head = rest;
+                    if relay.is_over() {
+                        return true;
+                    }
+                    continue;
+                }
+                piece => piece,
             };
             let written = match &piece {
                 Ok(Some(piece)) => self.write_piece(head, piece, framing, idle).await,

@@ -21,7 +21,7 @@
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
-//! | `wire`, `tls` | bytes and keys |
+//! | `wire`, `lent`, `tls` | bytes and keys |
 
 pub mod answer;
 pub mod attempt;
@@ -32,6 +32,7 @@ pub mod framing;
 pub mod h1;
 pub mod h2;
 pub mod head;
+pub mod lent;
 pub mod message;
 pub mod role;
 pub mod stored;

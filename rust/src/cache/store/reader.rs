@@ -38,7 +38,6 @@ enum Step<M: Meta> {
 impl<M: Meta> Reader<M> {
     /// Reads from `from` up to `to`; None = to the end.
     pub fn new(store: &Arc<Store<M>>, object: &Arc<Object<M>>, from: u64, to: Option<u64>) -> Self {
-        object.body.add_reader();
         Self { store: Arc::clone(store), object: Arc::clone(object), at: from, to }
     }
 
@@ -53,6 +52,11 @@ impl<M: Meta> Reader<M> {
 
     pub fn advance(&mut self, bytes: u64) {
         self.at += bytes;
+    }
+
+    /// Some of what was used was not: it is to be read again.
+    pub fn go_back(&mut self, bytes: u64) {
+        self.at = self.at.saturating_sub(bytes);
     }
 
     /// What is next, when that can be said at once; None = wait with `next`.
@@ -128,12 +132,6 @@ impl<M: Meta> Reader<M> {
             return Some(Next::Bypass);
         }
         self.store.recall_block(writer, block).map(Next::Fetch)
-    }
-}
-
-impl<M: Meta> Drop for Reader<M> {
-    fn drop(&mut self) {
-        self.object.body.remove_reader();
     }
 }
 

@@ -3,12 +3,14 @@
 use crate::cache::semantics::conditional::{Validators, may_combine};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::range::content_range;
-use crate::cache::store::{Depth, Object, Stop, Target, Writer, key_hash};
+use crate::cache::store::{Object, Stop, Writer};
 use crate::count::Reason;
 use crate::edge::answer::{Answer, Body, Relay};
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::body::Relief;
+use crate::edge::stored::cut::skip;
 use crate::edge::stored::entry::{Entry, Lines};
+use crate::edge::stored::pace::Running;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How far a fetch runs ahead of the client that is furthest.
+/// How far a fetch runs ahead of those who read along.
 const AHEAD_BYTES: u64 = 8 << 20;
 
 /// How often it looks whether somebody moved whom it did not hear, and how often in vain before it gives up on a body
@@ -30,10 +32,12 @@ const COPIED_BYTES_MAX: usize = 4_096;
 
 /// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
 /// goes on when the client leaves.
-pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+/// The first `skipped_bytes` are not for the object.
+pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
     let relay = match body {
         Body::Relay(relay) => relay,
-        Body::Full(whole) => {
+        Body::Full(mut whole) => {
+            skip(&mut whole, &mut skipped_bytes);
             if writer.push(whole).is_ok() {
                 let _ = writer.finish();
             }
@@ -44,7 +48,7 @@ pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
             return;
         }
     };
-    let mut filling = Filling { relay: *relay, writer, relief: Some(Rc::clone(relief)) };
+    let mut filling = Filling::new(*relay, writer, skipped_bytes, Some(Rc::clone(relief)));
     loop {
         let piece = tokio::select! {
             biased;
@@ -62,11 +66,23 @@ pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
 /// A body on its way into the store.
 struct Filling {
     relay: Relay,
+    skipped_bytes: u64,
     writer: Writer<Entry>,
+    running: Running,
     relief: Option<Rc<Relief>>,
 }
 
 impl Filling {
+    fn new(
+        relay: Relay,
+        writer: Writer<Entry>,
+        skipped_bytes: u64,
+        relief: Option<Rc<Relief>>,
+    ) -> Self {
+        let running = writer.object().head.meta.pace.begin(writer.range().0, writer.reach_bytes());
+        Self { relay, skipped_bytes, writer, running, relief }
+    }
+
     async fn run(mut self) {
         loop {
             if !self.may_go_on().await {
@@ -82,7 +98,7 @@ impl Filling {
 
     /// Puts a piece into the store; None when there is nothing more to do.
     fn take(mut self, piece: Result<Option<Bytes>, Reason>) -> Option<Self> {
-        let piece = match piece {
+        let mut piece = match piece {
             Ok(Some(piece)) if piece.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&piece),
             Ok(Some(piece)) => piece,
             Ok(None) => {
@@ -92,8 +108,11 @@ impl Filling {
             // The writer goes away unfinished: nobody takes the body for whole.
             Err(_) => return None,
         };
+        skip(&mut piece, &mut self.skipped_bytes);
         let before = self.writer.range().0;
-        match self.writer.push(piece.clone()) {
+        let pushed = self.writer.push(piece.clone());
+        self.running.wrote_to(self.writer.range().0);
+        match pushed {
             Ok(()) if self.relay.is_over() => {
                 self.relay.finish();
                 let _ = self.writer.finish();
@@ -115,16 +134,14 @@ impl Filling {
     /// Waits until the fetch is not too far ahead; false if nobody wants a body that can be had in parts later. Another
     /// body must be here whole or not at all, so it does not wait.
     async fn may_go_on(&self) -> bool {
-        let object = self.writer.object();
-        let pace = &object.head.meta.pace;
         let mut looks = 0;
-        while object.body.is_divisible() && self.writer.range().0 > pace.furthest() + AHEAD_BYTES {
-            looks = if self.writer.readers() == 0 { looks + 1 } else { 0 };
+        while self.writer.object().body.is_divisible() && self.running.ahead_bytes() > AHEAD_BYTES {
+            looks = if self.running.has_readers() { 0 } else { looks + 1 };
             if looks > LOOKS_MAX {
                 return false;
             }
             tokio::select! {
-                () = pace.moved() => {}
+                () = self.running.moved() => {}
                 () = sleep(LOOK) => {}
             }
         }
@@ -138,7 +155,7 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling { relay, writer, relief: None }.run().await;
+            Filling::new(relay, writer, 0, None).run().await;
         }
     });
 }
@@ -166,7 +183,7 @@ async fn ask(
     }
     if !is_the_part(&answer, object, &validators, from) {
         // Another body lies there now: what is stored of the old one is of no use.
-        asker.store().purge(Target::Key(key_hash(object.key().octets)), Depth::Hard);
+        asker.store().discard(object);
         return Err(Reason::Content);
     }
     match answer.body {
