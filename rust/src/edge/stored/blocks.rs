@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn the_whole_is_asked_for_from_its_first_byte_on_and_where_the_range_is_to_be_ignored() {
-        for range in ["bytes=0-", "bytes=99-", "bytes=5-4", "bytes=-0", "bytes=x-1", "items=0-1", "bytes=", ""] {
+        for range in
+            ["bytes=0-", "bytes=99-", "bytes=5-4", "bytes=-0", "bytes=x-1", "items=0-1", "bytes=", ""]
+        {
             assert_eq!(around(range), None, "{range}");
         }
         assert_eq!(around("bytes=0-1,200-201,400-401,600-601"), None, "more ranges than are served");
