@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 READ_AHEAD_BYTES = 4 * BLOCK
 """Beyond the blocks that a range needs (`Limits::read_ahead_blocks`)."""
 
-AHEAD_BYTES_MAX = 24 * BLOCK
+AHEAD_BYTES_MAX = 40 * BLOCK
 """What a fetch may bring that nobody reads: what it runs ahead, and what lies in the kernel's buffers."""
 
 HUNDRED_GB = 100 * GB

@@ -44,7 +44,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// What comes next on a connection.
 enum Next {
     Head(Bytes),
-    /// Answered from memory; the answer's head lies in `scratch`.
+    /// Answered from memory; the answer's head lies in the worker's `scratch`.
     Hit(Hit),
     Http2,
     Refused(Refused),
@@ -65,13 +65,11 @@ struct Connection {
     wire: Rc<Wire>,
     client: IpAddr,
     scheme: &'static str,
-    scratch: RefCell<Vec<u8>>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
-    let scratch = RefCell::default();
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch };
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -81,9 +79,10 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
             Next::Http2 => {
                 let Connection { edge, wire, client, scheme, .. } = connection;
                 let Ok(wire) = Rc::try_unwrap(wire) else { return };
-                return h2::serve_begun(edge, wire, client, scheme).await;
+                return Box::pin(h2::serve_begun(edge, wire, client, scheme)).await;
             }
-            Next::Refused(refused) => return connection.refuse(refused).await,
+            // In a box as all that is rare: thousands of idle connections would reserve the room for it.
+            Next::Refused(refused) => return Box::pin(connection.refuse(refused)).await,
             Next::Hit(hit) => {
                 if !connection.send_hit(hit).await {
                     return;
@@ -159,7 +158,7 @@ impl Connection {
     fn hit_or_head(&self, unread: &mut BytesMut, end: usize) -> Next {
         let found = unread
             .get(..end)
-            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.scratch.borrow_mut()));
+            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.edge.scratch.borrow_mut()));
         match found {
             Some(found) => {
                 unread.advance(end);
@@ -171,9 +170,9 @@ impl Connection {
 
     /// Writes an answer from memory; whether another request may follow.
     async fn send_hit(&self, hit: Hit) -> bool {
-        let head = std::mem::take(&mut *self.scratch.borrow_mut());
+        let head = self.edge.scratch.take();
         let is_sent = self.write(&[&head, &hit.body], hit.idle).await.is_ok();
-        *self.scratch.borrow_mut() = head;
+        self.edge.scratch.replace(head);
         if is_sent && !hit.is_persistent {
             self.wire.close_gently().await;
         }

@@ -70,6 +70,8 @@ pub struct Edge {
     pub tally: Arc<Tally>,
     /// The hottest objects, with a buffer for the keys that ask for them.
     front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
+    /// For an answer's head, from when it is made until it is written.
+    pub scratch: RefCell<Vec<u8>>,
     index: usize,
     /// The engine's name in CDN-Loop (RFC 8586); no other engine's, and the same in all its workers.
     loop_id: Box<str>,
@@ -91,6 +93,7 @@ impl Edge {
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
             front: RefCell::default(),
+            scratch: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
             view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
@@ -352,12 +355,16 @@ async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: 
     let Some(acceptor) = acceptor else {
         return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;
     };
+    Box::pin(serve_tls(edge, stream, client, acceptor)).await;
+}
+
+async fn serve_tls(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: TlsAcceptor) {
     let (patience, _) = edge.client_limits();
     let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Stream::Server(Box::new(stream));
     if is_http2 {
-        h2::serve(edge, stream, client.ip(), "https").await;
+        Box::pin(h2::serve(edge, stream, client.ip(), "https")).await;
     } else {
         h1::serve(edge, Wire::new(stream), client.ip(), "https").await;
     }

@@ -94,10 +94,11 @@ impl<M> Fill<M> {
     }
 }
 
-struct Waiting<'f>(&'f AtomicU32);
+/// One who waits, counted until it is dropped.
+pub(super) struct Waiting<'f>(&'f AtomicU32);
 
 impl<'f> Waiting<'f> {
-    fn new(waiting: &'f AtomicU32) -> Self {
+    pub(super) fn new(waiting: &'f AtomicU32) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(waiting)
     }

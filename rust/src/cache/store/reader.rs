@@ -69,10 +69,18 @@ impl<M: Meta> Reader<M> {
 
     /// What is next; waits for bytes that are on their way. May be dropped at any time.
     pub async fn next(&mut self) -> Next<M> {
+        self.next_telling(|_| {}).await
+    }
+
+    /// The same; `tell` is told the reader's place before each wait.
+    pub async fn next_telling(&mut self, mut tell: impl FnMut(u64)) -> Next<M> {
         loop {
             match self.step() {
                 Step::Next(next) => return next,
-                Step::Wait(fill, offset) => fill.wait(offset).await,
+                Step::Wait(fill, offset) => {
+                    tell(self.at);
+                    fill.wait(offset).await;
+                }
             }
         }
     }

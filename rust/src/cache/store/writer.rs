@@ -122,6 +122,11 @@ impl<M: Meta> Writer<M> {
         (self.at, self.end)
     }
 
+    /// Whether somebody waits for what this writer is to bring.
+    pub fn is_awaited(&self) -> bool {
+        self.claimed.iter().any(|claimed| claimed.fill.is_awaited())
+    }
+
     /// How far ahead of its place others wait for this writer.
     pub fn reach_bytes(&self) -> u64 {
         (CLAIMED_AHEAD + 1) * self.object.body.block_bytes()

@@ -177,7 +177,10 @@ impl KeptBody {
                     }
                 }
             };
-            match next_of(reader, self.relief.as_deref()).await {
+            let (follower, pace) = (&mut self.follower, &self.object.head.meta.pace);
+            // The fetch that brings what is waited for may have paused, or begun after the last look.
+            let tell = |at| follower.read_to(pace, at);
+            match next_of(reader, self.relief.as_deref(), tell).await {
                 Some(Next::Bytes(mut bytes)) => {
                     bytes.truncate(usize::try_from(PIECE_BYTES_MAX).unwrap_or(usize::MAX));
                     reader.advance(bytes.len() as u64);
@@ -216,8 +219,12 @@ impl KeptBody {
 }
 
 /// What is next, or None once the fetch has left the rest to this client and all that it stored was read.
-async fn next_of(reader: &mut Reader<Entry>, relief: Option<&Relief>) -> Option<Next<Entry>> {
-    let Some(relief) = relief else { return Some(reader.next().await) };
+async fn next_of(
+    reader: &mut Reader<Entry>,
+    relief: Option<&Relief>,
+    mut tell: impl FnMut(u64),
+) -> Option<Next<Entry>> {
+    let Some(relief) = relief else { return Some(reader.next_telling(tell).await) };
     loop {
         if let Some(next) = reader.try_next() {
             return Some(next);
@@ -226,7 +233,7 @@ async fn next_of(reader: &mut Reader<Entry>, relief: Option<&Relief>) -> Option<
             return None;
         }
         tokio::select! {
-            next = reader.next() => return Some(next),
+            next = reader.next_telling(&mut tell) => return Some(next),
             () = relief.came.notified() => {}
         }
     }

@@ -48,7 +48,8 @@ pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>
             return;
         }
     };
-    let mut filling = Filling::new(*relay, writer, skipped_bytes, Some(Rc::clone(relief)));
+    let (running, relief) = (running(&writer), Some(Rc::clone(relief)));
+    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief };
     loop {
         let piece = tokio::select! {
             biased;
@@ -130,7 +131,8 @@ impl Filling {
     /// body must be here whole or not at all, so it does not wait.
     async fn may_go_on(&self) -> bool {
         let mut looks = 0;
-        while self.writer.object().body.is_divisible() && self.running.ahead_bytes() > AHEAD_BYTES {
+        let is_divisible = self.writer.object().body.is_divisible();
+        while is_divisible && self.running.ahead_bytes() > AHEAD_BYTES && !self.writer.is_awaited() {
             looks = if self.running.has_readers() { 0 } else { looks + 1 };
             if looks > LOOKS_MAX {
                 return false;
@@ -147,12 +149,18 @@ impl Filling {
 /// Fetches the blocks that a writer has claimed, by a task of its own. If that fails the blocks are vacant again.
 pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>) {
     let (asker, object) = (Rc::clone(asker), Arc::clone(object));
+    // Before the answer is there: others may read along from now on.
+    let running = running(&writer);
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling::new(relay, writer, 0, None).run().await;
+            Filling { relay, skipped_bytes: 0, writer, running, relief: None }.run().await;
         }
     });
+}
+
+fn running(writer: &Writer<Entry>) -> Running {
+    writer.object().head.meta.pace.begin(writer.range().0, writer.reach_bytes())
 }
 
 /// An upstream's part of a body that is on its way.
