@@ -24,3 +24,8 @@ def cpu_name() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def who() -> str:
+    """The machine in a few words, for the line over a table."""
+    return f"{os.cpu_count()} cores ({cpu_name()}), 1-minute load {os.getloadavg()[0]:.2f}"

@@ -8,6 +8,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+/// Gives memory back to the kernel soon, for the cache's budget is meant for what the kernel counts
+/// (docs/decisions/0009-allocator.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub mod admin;
 pub mod cache;
 pub mod choose;

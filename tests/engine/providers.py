@@ -106,6 +106,10 @@ class Provider:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def open_number(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
     def close(self) -> None:
         """No more connections, and those that are open end; may be called twice."""
         with contextlib.suppress(OSError):
@@ -248,11 +252,11 @@ def edge(**config: Any) -> Iterator[Edge]:
 
 def read_to_end(connection: socket.socket) -> bytes:
     """Bytes until the other side closes; a reset ends it too."""
-    received = b""
+    received = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while piece := connection.recv(65_536):
             received += piece
-    return received
+    return bytes(received)
 
 
 def get(target: str = "/", fields: str = "connection: close\r\n", method: str = "GET") -> bytes:

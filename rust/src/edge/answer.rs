@@ -69,6 +69,19 @@ impl Flow {
         }
     }
 
+    /// Whether what is not used of the last piece can be given back, to be had again later: then it is not to be held
+    /// while the client takes nothing.
+    pub fn is_lent(&self) -> bool {
+        matches!(self, Self::Stored(body) if body.is_lent())
+    }
+
+    /// Takes back the last `bytes` of a lent piece.
+    pub fn give_back(&mut self, bytes: usize) {
+        if let Self::Stored(body) = self {
+            body.give_back(bytes as u64);
+        }
+    }
+
     /// Nothing more is wanted of it.
     pub fn finish(&mut self) {
         if let Self::Relay(relay) = self {

@@ -8,6 +8,7 @@ use crate::edge::forward::{Incoming, respond};
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, look, skip_empty_lines, slots};
+use crate::edge::lent::write_lent;
 use crate::edge::message::{RequestHead, value_of};
 use crate::edge::stored::entry::put_line;
 use crate::edge::stored::hit::{Hit, hit, write_status};
@@ -97,9 +98,10 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
             Next::Http2 => {
                 let Connection { edge, wire, client, scheme, .. } = connection;
                 let Ok(wire) = Rc::try_unwrap(wire) else { return };
-                return h2::serve_begun(edge, wire, client, scheme).await;
+                return Box::pin(h2::serve_begun(edge, wire, client, scheme)).await;
             }
-            Next::Refused(refused) => return connection.refuse(refused).await,
+            // In a box as all that is rare: thousands of idle connections would reserve the room for it.
+            Next::Refused(refused) => return Box::pin(connection.refuse(refused)).await,
             Next::Hit(hit) => {
                 if !connection.send_hit(hit).await {
                     return;
@@ -348,6 +350,18 @@ impl Connection {
                     head = &[];
                     continue;
                 }
+            };
+            let piece = match piece {
+                Ok(Some(piece)) if relay.is_lent() && framing != Framing::Chunked => {
+                    let written = write_lent(&self.wire, &mut relay, head, piece, idle).await;
+                    let Ok(rest) = written else { return false };
+                    head = rest;
+                    if relay.is_over() {
+                        return true;
+                    }
+                    continue;
+                }
+                piece => piece,
             };
             let written = match &piece {
                 Ok(Some(piece)) => self.write_piece(head, piece, framing, idle).await,

@@ -331,7 +331,11 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
         };
         match piece {
             Ok(Some(piece)) => {
-                if !send_piece(stream, piece, false).await {
+                let is_sent = match relay.is_lent() {
+                    true => send_lent(stream, &mut relay, piece).await,
+                    false => send_piece(stream, piece, false).await,
+                };
+                if !is_sent {
                     return;
                 }
             }
@@ -354,19 +358,37 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
     }
 }
 
+/// Sends what the client's window allows of a piece that can be had again, and gives the rest back, so that nobody's
+/// memory is held while a slow client grants nothing. False if it wants no more, or grants nothing for too long.
+async fn send_lent(stream: &mut SendStream<Bytes>, relay: &mut Flow, mut piece: Bytes) -> bool {
+    stream.reserve_capacity(piece.len());
+    let bytes = piece.len().min(stream.capacity());
+    relay.give_back(piece.len() - bytes);
+    piece.truncate(bytes);
+    if bytes > 0 {
+        return stream.send_data(piece, false).is_ok();
+    }
+    drop(piece);
+    granted(stream).await.is_some()
+}
+
+/// How many bytes the client grants, once there are any; None if it wants no more, or grants nothing for too long.
+async fn granted(stream: &mut SendStream<Bytes>) -> Option<usize> {
+    match timeout(WRITE_IDLE, poll_fn(|cx| stream.poll_capacity(cx))).await {
+        Ok(granted) => granted?.ok(),
+        Err(_) => {
+            stream.send_reset(Reason::CANCEL);
+            None
+        }
+    }
+}
+
 /// Sends as the client's window allows; false if the client wants no more, or grants nothing for too long.
 async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
     while !piece.is_empty() {
         stream.reserve_capacity(piece.len());
-        let granted = match timeout(WRITE_IDLE, poll_fn(|cx| stream.poll_capacity(cx))).await {
-            Ok(Some(Ok(granted))) => granted.min(piece.len()),
-            Ok(_) => return false,
-            Err(_) => {
-                stream.send_reset(Reason::CANCEL);
-                return false;
-            }
-        };
-        let part = piece.split_to(granted);
+        let Some(granted) = granted(stream).await else { return false };
+        let part = piece.split_to(granted.min(piece.len()));
         if stream.send_data(part, is_last && piece.is_empty()).is_err() {
             return false;
         }

@@ -24,7 +24,7 @@
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
-//! | `wire`, `gather`, `tls` | bytes and keys |
+//! | `wire`, `gather`, `lent`, `tls` | bytes and keys |
 //! | `patience` | time limits |
 
 pub mod answer;
@@ -38,6 +38,7 @@ pub mod give_up;
 pub mod h1;
 pub mod h2;
 pub mod head;
+pub mod lent;
 pub mod message;
 pub mod patience;
 pub mod relay;

@@ -178,6 +178,24 @@ impl Wire {
         poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)).await
     }
 
+    /// Writes what goes without waiting; how many bytes that was.
+    pub async fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        poll_fn(|cx| match Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices) {
+            Poll::Ready(written) => Poll::Ready(written),
+            Poll::Pending => Poll::Ready(Ok(0)),
+        })
+        .await
+    }
+
+    /// Returns when something can be written again; with TLS, when all that was written is with the kernel.
+    pub async fn writable(&self) -> Result<()> {
+        poll_fn(|cx| match &mut *self.stream.borrow_mut() {
+            Stream::Plain(tcp) => tcp.poll_write_ready(cx),
+            stream => Pin::new(stream).poll_flush(cx),
+        })
+        .await
+    }
+
     /// Writes some of `pending` and takes it off its front. Cancelling loses nothing and repeats nothing.
     pub async fn write_some(&self, pending: &mut impl Buf) -> Result<()> {
         let written =

@@ -411,12 +411,16 @@ async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: 
     let Some(acceptor) = acceptor else {
         return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;
     };
+    Box::pin(serve_tls(edge, stream, client, acceptor)).await;
+}
+
+async fn serve_tls(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: TlsAcceptor) {
     let (patience, _) = edge.client_limits();
     let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Stream::Server(Box::new(stream));
     if is_http2 {
-        h2::serve(edge, stream, client.ip(), "https").await;
+        Box::pin(h2::serve(edge, stream, client.ip(), "https")).await;
     } else {
         h1::serve(edge, Wire::new(stream), client.ip(), "https").await;
     }

@@ -1,7 +1,9 @@
 //! One block on its way in: pieces are appended by one writer and read by any number of readers as they arrive.
 
+use crate::cache::store::fill::Waiting;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -57,11 +59,13 @@ impl Pieces {
 pub struct BlockFill {
     pieces: Mutex<Pieces>,
     changed: Notify,
+    waiting: AtomicU32,
 }
 
 impl Default for BlockFill {
     fn default() -> Self {
-        Self { pieces: Mutex::new(Pieces { parts: Vec::new(), end: End::Open }), changed: Notify::new() }
+        let pieces = Mutex::new(Pieces { parts: Vec::new(), end: End::Open });
+        Self { pieces, changed: Notify::new(), waiting: AtomicU32::new(0) }
     }
 }
 
@@ -106,8 +110,14 @@ impl BlockFill {
         self.changed.notify_waiters();
     }
 
+    /// Whether somebody waits for it now.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns when `offset` can be read, or the block has ended.
     pub async fn wait(&self, offset: u64) {
+        let _counted = Waiting::new(&self.waiting);
         let mut changed = pin!(self.changed.notified());
         while matches!(self.read(offset), Found::NotYet) {
             // Whoever pushes between the look and the wait must find this waiter.

@@ -56,7 +56,6 @@ pub struct Body {
     pages: Box<[OnceLock<Page>]>,
     fills: Mutex<FxHashMap<u64, Arc<BlockFill>>>,
     present: AtomicU32,
-    readers: AtomicU32,
     _charge: Charge,
 }
 
@@ -80,7 +79,6 @@ impl Body {
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
             fills: Mutex::default(),
             present: AtomicU32::new(0),
-            readers: AtomicU32::new(0),
             _charge: charge,
         }
     }
@@ -135,19 +133,6 @@ impl Body {
     /// Blocks that are present, for a body of several.
     pub fn blocks_present(&self) -> u32 {
         self.present.load(Ordering::Relaxed)
-    }
-
-    /// Readers that hold it now.
-    pub fn readers(&self) -> u32 {
-        self.readers.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add_reader(&self) {
-        self.readers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn remove_reader(&self) {
-        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub fn fill_of(&self, block: u64) -> Option<Arc<BlockFill>> {

@@ -94,10 +94,11 @@ impl<M> Fill<M> {
     }
 }
 
-struct Waiting<'f>(&'f AtomicU32);
+/// One who waits, counted until it is dropped.
+pub(super) struct Waiting<'f>(&'f AtomicU32);
 
 impl<'f> Waiting<'f> {
-    fn new(waiting: &'f AtomicU32) -> Self {
+    pub(super) fn new(waiting: &'f AtomicU32) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(waiting)
     }
@@ -117,8 +118,8 @@ pub struct Span {
     pub to: Option<u64>,
 }
 
-/// Nothing is kept: there is no room, or the object was purged while its head was on the way. The answer is passed on
-/// as it comes.
+/// Nothing is kept: there is no room, or the object was purged or changed while its head was on the way. The answer is
+/// passed on as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotKept;
 
@@ -130,14 +131,16 @@ pub struct FillGuard<M: Meta> {
     key: Arc<[u8]>,
     hash: u64,
     born: u64,
+    /// Of the store's `changes`, when it began.
+    changes: u64,
     is_over: bool,
 }
 
 impl<M: Meta> FillGuard<M> {
     pub(super) fn new(store: &Arc<Store<M>>, key: Key, fill: Option<Arc<Fill<M>>>) -> Self {
         let octets = fill.as_ref().map_or_else(|| key.octets.into(), |fill| Arc::clone(&fill.key));
-        let born = store.purges.epoch();
-        Self { store: Arc::clone(store), fill, key: octets, hash: key.hash, born, is_over: false }
+        let (born, changes) = (store.purges.epoch(), store.changes.number());
+        Self { store: Arc::clone(store), fill, key: octets, hash: key.hash, born, changes, is_over: false }
     }
 
     pub fn key(&self) -> Key<'_> {
@@ -156,8 +159,8 @@ impl<M: Meta> FillGuard<M> {
     /// Puts the object into the index, its body still to come through the writer. `span` is the part of the body that
     /// this answer holds: from 0 to the end for a 200, the range of a 206, whose `from` must be a whole number of blocks.
     pub fn start(mut self, head: Head<M>, shape: Shape, span: Span) -> Result<Writer<M>, NotKept> {
-        let started = self.store.open(self.shared_key(), head, shape, self.born);
-        let Some((object, room)) = started else {
+        let opened = || self.store.open(self.shared_key(), head, shape, self.born);
+        let Some((object, room)) = (!self.is_outdated()).then(opened).flatten() else {
             self.close(Filled::Alone);
             return Err(NotKept);
         };
@@ -169,7 +172,8 @@ impl<M: Meta> FillGuard<M> {
 
     /// The same body under a newer head (304 to a validation). None when it cannot be kept any more.
     pub fn refresh(mut self, old: &Arc<Object<M>>, head: Head<M>) -> Option<Arc<Object<M>>> {
-        let fresh = self.store.reopen(old, head, self.born);
+        let reopened = || self.store.reopen(old, head, self.born);
+        let fresh = (!self.is_outdated()).then(reopened).flatten();
         match &fresh {
             Some(object) => self.keep(object),
             None => self.close(Filled::Alone),
@@ -187,7 +191,10 @@ impl<M: Meta> FillGuard<M> {
     /// What the disk brought back, oldest first. Who waits looks up again, for which variant fits is for each to say; or
     /// goes alone, when there is no room for what is on disk.
     pub(super) fn restore(mut self, objects: &[Arc<Object<M>>], has_room: bool) {
-        objects.iter().for_each(|object| self.store.place(object, None, true));
+        for object in objects.iter().filter(|_| !self.is_outdated()) {
+            self.store.place(object, None, true);
+            self.check(object);
+        }
         let is_any = has_room || !objects.is_empty();
         self.close(if is_any { Filled::Failed } else { Filled::Alone });
     }
@@ -197,9 +204,22 @@ impl<M: Meta> FillGuard<M> {
         self.store.supersede_disk(object);
         self.store.place(object, self.fill.as_ref(), false);
         self.store.save_head(object);
+        self.check(object);
         self.is_over = true;
         if let Some(fill) = self.fill.take() {
             fill.finish(Filled::Object(Arc::clone(object)));
+        }
+    }
+
+    /// Whether the key was changed at the origin since this fetch began.
+    fn is_outdated(&self) -> bool {
+        self.store.changes.is_since(self.hash, self.changes)
+    }
+
+    /// The change may have come while the object was put into its place.
+    fn check(&self, object: &Arc<Object<M>>) {
+        if self.is_outdated() {
+            self.store.discard(object);
         }
     }
 

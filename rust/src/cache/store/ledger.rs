@@ -5,16 +5,19 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an allocator keeps beside a small allocation, and the page that it rounds a large one up to.
-const ALLOCATION_BYTES: u64 = 16;
-const PAGE_BYTES: u64 = 4_096;
-/// From this size on, allocations are whole pages (glibc's M_MMAP_THRESHOLD).
-const LARGE_BYTES: u64 = 128 * 1_024;
+/// Up to here the allocator's sizes are multiples of the step; above, there are four to a doubling (jemalloc's size classes,
+/// docs/decisions/0009-allocator.md).
+const SMALL_BYTES: u64 = 128;
+const SMALL_STEP_BYTES: u64 = 16;
 
 /// The memory that an allocation of `bytes` takes.
 pub fn allocated(bytes: usize) -> u64 {
-    let bytes = bytes as u64 + ALLOCATION_BYTES;
-    if bytes < LARGE_BYTES { bytes.next_multiple_of(16) } else { bytes.next_multiple_of(PAGE_BYTES) }
+    let bytes = bytes as u64;
+    if bytes <= SMALL_BYTES {
+        return bytes.next_multiple_of(SMALL_STEP_BYTES);
+    }
+    let doubling = (bytes - 1).ilog2();
+    bytes.checked_next_multiple_of(1 << (doubling - 2)).unwrap_or(u64::MAX)
 }
 
 /// A budget of memory.
@@ -96,6 +99,15 @@ pub fn paid(octets: Box<[u8]>, charge: Charge) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_allocation_takes_its_size_class() {
+        for (bytes, taken) in [(0, 0), (1, 16), (128, 128), (129, 160), (1_024, 1_024), (1_025, 1_280)] {
+            assert_eq!(allocated(bytes), taken, "{bytes}");
+        }
+        assert_eq!((allocated(300_000), allocated(1 << 20)), (327_680, 1 << 20));
+        assert_eq!(allocated(usize::MAX), u64::MAX);
+    }
 
     #[test]
     fn a_charge_comes_back_when_the_last_holder_lets_go() {

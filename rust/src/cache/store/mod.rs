@@ -2,10 +2,11 @@
 //!
 //! `index` finds an object without a lock, `front` keeps a worker's hottest ones beside it; `fill` is one fetch for any
 //! number of waiters, `writer` and `reader` are the two ends of a body on its way; `policy` says who goes, `ledger`
-//! counts who stays, `purge` says who must not be served. Time is an argument everywhere.
+//! counts who stays, `purge` and `changes` say who must not be served. Time is an argument everywhere.
 
 pub mod block;
 pub mod body;
+pub mod changes;
 pub mod disk;
 pub mod fill;
 pub mod front;
@@ -36,6 +37,7 @@ pub use purge::{Depth, Target, key_hash, tag_hash};
 pub use reader::{Next, Reader};
 pub use writer::{Stop, Writer};
 
+use changes::Changes;
 use disk::{Disk, DiskCounts};
 use hash::Secret;
 use index::{Bucket, Index, Slot};
@@ -121,6 +123,7 @@ pub struct Store<M: Meta> {
     index: Index<M>,
     markers: Markers,
     purges: Arc<Purges>,
+    changes: Changes,
     disk: OnceLock<Disk>,
     policy: Mutex<S3Fifo<Unit<M>>>,
     counters: Counters,
@@ -152,7 +155,7 @@ impl<M: Meta> Store<M> {
         let secret = Secret(random.hash_one(0_u8), random.hash_one(1_u8));
         let (budget_bytes, purge_names_max) = (limits.memory_bytes, limits.purge_names_max);
         let ledger = Ledger::new(budget_bytes);
-        let fixed = Index::<M>::bytes_for(budget_bytes) + Markers::bytes_for(budget_bytes);
+        let fixed = Index::<M>::bytes_for(budget_bytes) + Markers::bytes_for(budget_bytes) + Changes::BYTES;
         Arc::new(Self {
             secret,
             _fixed: ledger.count(fixed),
@@ -160,6 +163,7 @@ impl<M: Meta> Store<M> {
             index: Index::new(budget_bytes),
             markers: Markers::new(budget_bytes),
             purges: Arc::new(Purges::new(purge_names_max, 0)),
+            changes: Changes::default(),
             disk: OnceLock::new(),
             policy: Mutex::new(S3Fifo::new(budget_bytes)),
             counters: Counters::default(),

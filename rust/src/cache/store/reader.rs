@@ -38,7 +38,6 @@ enum Step<M: Meta> {
 impl<M: Meta> Reader<M> {
     /// Reads from `from` up to `to`; None = to the end.
     pub fn new(store: &Arc<Store<M>>, object: &Arc<Object<M>>, from: u64, to: Option<u64>) -> Self {
-        object.body.add_reader();
         Self { store: Arc::clone(store), object: Arc::clone(object), at: from, to }
     }
 
@@ -55,6 +54,11 @@ impl<M: Meta> Reader<M> {
         self.at += bytes;
     }
 
+    /// Some of what was used was not: it is to be read again.
+    pub fn go_back(&mut self, bytes: u64) {
+        self.at = self.at.saturating_sub(bytes);
+    }
+
     /// What is next, when that can be said at once; None = wait with `next`.
     pub fn try_next(&mut self) -> Option<Next<M>> {
         match self.step() {
@@ -65,10 +69,18 @@ impl<M: Meta> Reader<M> {
 
     /// What is next; waits for bytes that are on their way. May be dropped at any time.
     pub async fn next(&mut self) -> Next<M> {
+        self.next_telling(|_| {}).await
+    }
+
+    /// The same; `tell` is told the reader's place before each wait.
+    pub async fn next_telling(&mut self, mut tell: impl FnMut(u64)) -> Next<M> {
         loop {
             match self.step() {
                 Step::Next(next) => return next,
-                Step::Wait(fill, offset) => fill.wait(offset).await,
+                Step::Wait(fill, offset) => {
+                    tell(self.at);
+                    fill.wait(offset).await;
+                }
             }
         }
     }
@@ -128,12 +140,6 @@ impl<M: Meta> Reader<M> {
             return Some(Next::Bypass);
         }
         self.store.recall_block(writer, block).map(Next::Fetch)
-    }
-}
-
-impl<M: Meta> Drop for Reader<M> {
-    fn drop(&mut self) {
-        self.object.body.remove_reader();
     }
 }
 

@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 
 /// Bodies with smaller numbers were made before the store had a disk.
 const FIRST_DISK_BODY: u64 = 1 << 40;
@@ -58,12 +59,20 @@ impl<M: Meta> Store<M> {
 
     /// A body that came in one answer is complete: head and all go to the disk.
     pub(super) fn save_all(&self, object: &Arc<Object<M>>) {
+        // What was replaced or changed while it came must not be found there later.
+        if self.disk.get().is_none() || !object.is_live() {
+            return;
+        }
+        self.put_all(object);
+        if !object.is_live() {
+            self.forget_on_disk(object);
+        }
+    }
+
+    fn put_all(&self, object: &Arc<Object<M>>) {
         let body = &object.body;
         if let Some(whole) = body.whole() {
             return self.put(object, Kind::Whole, whole.clone());
-        }
-        if self.disk.get().is_none() {
-            return;
         }
         let blocks = body.length().unwrap_or(0).div_ceil(body.block_bytes());
         for block in 0..blocks {
@@ -117,6 +126,18 @@ impl<M: Meta> Store<M> {
             let hash = disk.hash(object.key().octets);
             disk.forget(Header { kind: Kind::Gone, hash, ..blank(object.body.id()) });
         }
+    }
+
+    /// Nothing of a key must come back from the disk. Tells when that is written; None when there is nothing to write,
+    /// `is_any` saying whether something was ordered before.
+    pub(super) fn forget_key_on_disk(&self, key: Key, is_any: bool) -> Option<oneshot::Receiver<bool>> {
+        let disk = self.disk.get()?;
+        let hash = disk.hash(key.octets);
+        let heads = disk.core.catalog.heads(hash);
+        for head in &heads {
+            disk.forget(Header { kind: Kind::Gone, hash, ..blank(head.body) });
+        }
+        (is_any || !heads.is_empty()).then(|| disk.flush())
     }
 
     /// A new object came from the origin without asking the disk: whatever that has of the key and is not in memory could

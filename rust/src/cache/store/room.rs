@@ -3,9 +3,9 @@
 use crate::cache::store::body::{Body, Shape};
 use crate::cache::store::fill::{Fill, bytes_max, can_fit};
 use crate::cache::store::hash::mixed;
-use crate::cache::store::index::Slot;
+use crate::cache::store::index::{Bucket, Slot};
 use crate::cache::store::ledger::Charge;
-use crate::cache::store::object::{Head, Meta, Object};
+use crate::cache::store::object::{Head, Key, Meta, Object};
 use crate::cache::store::policy;
 use crate::cache::store::purge::Depth;
 use crate::cache::store::writer::room_for;
@@ -13,6 +13,7 @@ use crate::cache::store::{Store, add, locked};
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use tokio::sync::oneshot;
 
 /// What the policy keeps or evicts whole. Weak, so that the memory of what goes in another way comes back at once.
 pub enum Unit<M> {
@@ -181,6 +182,30 @@ impl<M: Meta> Store<M> {
             self.index.edit(object.key().hash, |bucket| bucket.retain(is_other));
         }
         was_live
+    }
+
+    /// Takes an object out of memory and disk: it is not what the origin has.
+    pub fn discard(&self, object: &Arc<Object<M>>) {
+        self.remove(object);
+        self.forget_on_disk(object);
+    }
+
+    /// Forgets a key that was changed at the origin through this cache (RFC 9111 §4.4): what is in memory and on disk, and
+    /// what is on its way. It is in force when this returns; once the receiver says true, also after a SIGKILL. None:
+    /// nothing of it is on disk.
+    pub fn forget(&self, key: Key) -> Option<oneshot::Receiver<bool>> {
+        self.changes.note(key.hash);
+        let mut is_any = false;
+        let bucket = self.index.read(key.hash);
+        for slot in bucket.as_deref().into_iter().flat_map(Bucket::slots) {
+            if let Slot::Object(object) = slot
+                && object.is_of(key)
+            {
+                self.discard(object);
+                is_any = true;
+            }
+        }
+        self.forget_key_on_disk(key, is_any)
     }
 
     fn retire(&self, object: &Object<M>) -> bool {

@@ -126,9 +126,14 @@ impl<M: Meta> Writer<M> {
         (self.at, self.end)
     }
 
-    /// How many read this body now: with none, and no wish to keep it, a fetch can be given up.
-    pub fn readers(&self) -> u32 {
-        self.object.body.readers()
+    /// Whether somebody waits for what this writer is to bring.
+    pub fn is_awaited(&self) -> bool {
+        self.claimed.iter().any(|claimed| claimed.fill.is_awaited())
+    }
+
+    /// How far ahead of its place others wait for this writer.
+    pub fn reach_bytes(&self) -> u64 {
+        (CLAIMED_AHEAD + 1) * self.object.body.block_bytes()
     }
 
     /// Makes sure that there is room for the block that comes next.

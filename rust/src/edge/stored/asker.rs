@@ -6,7 +6,7 @@ use crate::cache::store::Store;
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
 use crate::edge::forward::{Incoming, forward};
-use crate::edge::message::{Field, RequestHead};
+use crate::edge::message::{Field, RequestHead, value_of};
 use crate::edge::stored::Shelf;
 use crate::edge::stored::entry::Entry;
 use crate::edge::worker::{Edge, Site};
@@ -33,6 +33,8 @@ pub struct Asker {
 /// An answer, and between which moments it came (milliseconds UTC).
 pub struct Asked {
     pub answer: Answer,
+    /// The part that was asked for.
+    pub range: Option<Bytes>,
     pub asked_ms: u64,
     pub arrived_ms: u64,
 }
@@ -94,6 +96,7 @@ impl Asker {
     /// The origin's answer to the question with these fields added.
     pub async fn ask(&self, conditions: Vec<Field>, interim: Interim, is_counted: bool) -> Asked {
         let asked_ms = self.edge.now_ms();
+        let range = value_of(&conditions, "range").cloned();
         let mut head = self.head.clone();
         head.fields.extend(conditions);
         let (client, scheme) = (self.client, self.scheme);
@@ -101,7 +104,7 @@ impl Asker {
         // Without a body of the client's own there is nothing of it that can break.
         let answer = Box::pin(forward(&self.edge, incoming)).await;
         let answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
-        Asked { answer, asked_ms, arrived_ms: self.edge.now_ms() }
+        Asked { answer, range, asked_ms, arrived_ms: self.edge.now_ms() }
     }
 
     /// The bytes from `from` up to `to` of the body that these validators name.

@@ -4,8 +4,10 @@ use crate::cache::store::{Next, Object, Reader, Writer};
 use crate::count::Reason;
 use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
+use crate::edge::stored::cut::Cut;
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::fill::{self, Coming};
+use crate::edge::stored::pace::Follower;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -47,7 +49,44 @@ impl Relief {
     }
 }
 
-pub struct StoredBody {
+/// A body that is not, or not only, one of an upstream's.
+pub enum StoredBody {
+    Kept(KeptBody),
+    Cut(Cut),
+}
+
+impl StoredBody {
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Kept(body) => body.is_over,
+            Self::Cut(cut) => cut.is_over(),
+        }
+    }
+
+    /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.
+    /// Cancelling loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+        match self {
+            Self::Kept(body) => body.next().await,
+            Self::Cut(cut) => cut.next().await,
+        }
+    }
+
+    /// Whether what is not used of the last piece can be given back, to be had again later.
+    pub fn is_lent(&self) -> bool {
+        matches!(self, Self::Kept(body) if body.is_lent)
+    }
+
+    /// Takes the last `bytes` of a lent piece back: whoever waits for a slow client holds no memory meanwhile.
+    pub fn give_back(&mut self, bytes: u64) {
+        if let Self::Kept(body) = self {
+            body.give_back(bytes);
+        }
+    }
+}
+
+/// An object's body, or parts of it.
+pub struct KeptBody {
     object: Arc<Object<Entry>>,
     parts: VecDeque<Part>,
     reader: Option<Reader<Entry>>,
@@ -60,10 +99,12 @@ pub struct StoredBody {
     coming: Option<Coming>,
     /// Where a fetch of a block was tried last; the second time at one place the rest comes straight from an upstream.
     asked_at: Option<u64>,
+    follower: Follower,
+    is_lent: bool,
     is_over: bool,
 }
 
-impl StoredBody {
+impl KeptBody {
     pub fn new(
         object: &Arc<Object<Entry>>,
         parts: Vec<Part>,
@@ -80,6 +121,8 @@ impl StoredBody {
             beside: None,
             coming: None,
             asked_at: None,
+            follower: Follower::default(),
+            is_lent: false,
             is_over: false,
         };
         // From now on the fetch knows that somebody reads.
@@ -87,22 +130,25 @@ impl StoredBody {
         body
     }
 
-    pub fn is_over(&self) -> bool {
-        self.is_over
+    fn give_back(&mut self, bytes: u64) {
+        if let Some(reader) = self.reader.as_mut().filter(|_| std::mem::take(&mut self.is_lent)) {
+            reader.go_back(bytes);
+            self.is_over &= bytes == 0;
+        }
     }
 
     /// Takes the next part if it is one of the object; whether it was.
     fn open(&mut self) -> bool {
         let Some(Part::Span(from, to)) = self.parts.front() else { return false };
         self.reader = Some(Reader::new(self.asker.store(), &self.object, *from, *to));
+        self.follower.read_to(&self.object.head.meta.pace, *from);
         self.reads_to = *to;
         self.parts.pop_front();
         true
     }
 
-    /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.
-    /// Cancelling loses nothing.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+        self.is_lent = false;
         loop {
             if let Some(coming) = &mut self.coming {
                 self.beside = Some(coming.await?);
@@ -131,11 +177,15 @@ impl StoredBody {
                     }
                 }
             };
-            match next_of(reader, self.relief.as_deref()).await {
+            let (follower, pace) = (&mut self.follower, &self.object.head.meta.pace);
+            // The fetch that brings what is waited for may have paused, or begun after the last look.
+            let tell = |at| follower.read_to(pace, at);
+            match next_of(reader, self.relief.as_deref(), tell).await {
                 Some(Next::Bytes(mut bytes)) => {
                     bytes.truncate(usize::try_from(PIECE_BYTES_MAX).unwrap_or(usize::MAX));
                     reader.advance(bytes.len() as u64);
-                    self.object.head.meta.pace.read_to(reader.at());
+                    self.follower.read_to(&self.object.head.meta.pace, reader.at());
+                    self.is_lent = true;
                     self.is_over = self.parts.is_empty() && self.object.body.length() == Some(reader.at());
                     return Ok(Some(bytes));
                 }
@@ -169,8 +219,12 @@ impl StoredBody {
 }
 
 /// What is next, or None once the fetch has left the rest to this client and all that it stored was read.
-async fn next_of(reader: &mut Reader<Entry>, relief: Option<&Relief>) -> Option<Next<Entry>> {
-    let Some(relief) = relief else { return Some(reader.next().await) };
+async fn next_of(
+    reader: &mut Reader<Entry>,
+    relief: Option<&Relief>,
+    mut tell: impl FnMut(u64),
+) -> Option<Next<Entry>> {
+    let Some(relief) = relief else { return Some(reader.next_telling(tell).await) };
     loop {
         if let Some(next) = reader.try_next() {
             return Some(next);
@@ -179,7 +233,7 @@ async fn next_of(reader: &mut Reader<Entry>, relief: Option<&Relief>) -> Option<
             return None;
         }
         tokio::select! {
-            next = reader.next() => return Some(next),
+            next = reader.next_telling(&mut tell) => return Some(next),
             () = relief.came.notified() => {}
         }
     }

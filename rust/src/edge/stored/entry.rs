@@ -5,10 +5,9 @@ use crate::cache::semantics::meta::{ENCODED_LEN, StoredMeta};
 use crate::cache::semantics::vary;
 use crate::cache::store::{Meta, Select};
 use crate::edge::message::Field;
+use crate::edge::stored::pace::Pace;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Notify;
 
 /// A stored answer as far as the rules are concerned. Its fields lie beside it, as lines (`Lines`).
 #[derive(Debug)]
@@ -17,30 +16,6 @@ pub struct Entry {
     /// What it varies by, with the values of the request that brought it (`semantics::vary`).
     pub variant: Box<[u8]>,
     pub pace: Arc<Pace>,
-}
-
-/// How far a body was read by whoever is furthest: its fetch does not run far ahead of that.
-#[derive(Debug, Default)]
-pub struct Pace {
-    furthest: AtomicU64,
-    moved: Notify,
-}
-
-impl Pace {
-    pub fn read_to(&self, at: u64) {
-        if self.furthest.fetch_max(at, Ordering::Relaxed) < at {
-            self.moved.notify_waiters();
-        }
-    }
-
-    pub fn furthest(&self) -> u64 {
-        self.furthest.load(Ordering::Relaxed)
-    }
-
-    /// Returns when somebody has read on; it may have happened before the call, so look again now and then.
-    pub async fn moved(&self) {
-        self.moved.notified().await;
-    }
 }
 
 impl Meta for Entry {

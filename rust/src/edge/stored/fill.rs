@@ -3,13 +3,15 @@
 use crate::cache::semantics::conditional::{Validators, may_combine};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::range::content_range;
-use crate::cache::store::{Depth, Object, Stop, Target, Writer, key_hash};
+use crate::cache::store::{Object, Stop, Writer};
 use crate::count::Reason;
 use crate::edge::answer::{Answer, Body};
 use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::body::Relief;
+use crate::edge::stored::cut::skip;
 use crate::edge::stored::entry::{Entry, Lines};
+use crate::edge::stored::pace::Running;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How far a fetch runs ahead of the client that is furthest.
+/// How far a fetch runs ahead of those who read along.
 const AHEAD_BYTES: u64 = 8 << 20;
 
 /// How often it looks whether somebody moved whom it did not hear, and how often in vain before it gives up on a body
@@ -31,10 +33,12 @@ const COPIED_BYTES_MAX: usize = 4_096;
 
 /// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
 /// goes on when the client leaves.
-pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+/// The first `skipped_bytes` are not for the object.
+pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
     let relay = match body {
         Body::Relay(relay) => relay,
-        Body::Full(whole) => {
+        Body::Full(mut whole) => {
+            skip(&mut whole, &mut skipped_bytes);
             if writer.push(whole).is_ok() {
                 let _ = writer.finish();
             }
@@ -45,7 +49,8 @@ pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
             return;
         }
     };
-    let mut filling = Filling { relay: *relay, writer, relief: Some(Rc::clone(relief)) };
+    let (running, relief) = (running(&writer), Some(Rc::clone(relief)));
+    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief };
     loop {
         let piece = tokio::select! {
             biased;
@@ -63,7 +68,9 @@ pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
 /// A body on its way into the store.
 struct Filling {
     relay: Relay,
+    skipped_bytes: u64,
     writer: Writer<Entry>,
+    running: Running,
     relief: Option<Rc<Relief>>,
 }
 
@@ -83,7 +90,7 @@ impl Filling {
 
     /// Puts a piece into the store; None when there is nothing more to do.
     fn take(mut self, piece: Result<Option<Bytes>, Reason>) -> Option<Self> {
-        let piece = match piece {
+        let mut piece = match piece {
             Ok(Some(piece)) if piece.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&piece),
             Ok(Some(piece)) => piece,
             Ok(None) => {
@@ -93,14 +100,16 @@ impl Filling {
             // The writer goes away unfinished: nobody takes the body for whole. Of a corrupt one no block may stay.
             Err(reason) => {
                 if reason == Reason::Corrupt {
-                    let key = key_hash(self.writer.object().key().octets);
-                    self.writer.store().purge(Target::Key(key), Depth::Hard);
+                    self.writer.store().discard(self.writer.object());
                 }
                 return None;
             }
         };
+        skip(&mut piece, &mut self.skipped_bytes);
         let before = self.writer.range().0;
-        match self.writer.push(piece.clone()) {
+        let pushed = self.writer.push(piece.clone());
+        self.running.wrote_to(self.writer.range().0);
+        match pushed {
             Ok(()) if self.relay.is_over() => {
                 self.relay.finish();
                 let _ = self.writer.finish();
@@ -122,16 +131,15 @@ impl Filling {
     /// Waits until the fetch is not too far ahead; false if nobody wants a body that can be had in parts later. Another
     /// body must be here whole or not at all, so it does not wait.
     async fn may_go_on(&self) -> bool {
-        let object = self.writer.object();
-        let pace = &object.head.meta.pace;
         let mut looks = 0;
-        while object.body.is_divisible() && self.writer.range().0 > pace.furthest() + AHEAD_BYTES {
-            looks = if self.writer.readers() == 0 { looks + 1 } else { 0 };
+        let is_divisible = self.writer.object().body.is_divisible();
+        while is_divisible && self.running.ahead_bytes() > AHEAD_BYTES && !self.writer.is_awaited() {
+            looks = if self.running.has_readers() { 0 } else { looks + 1 };
             if looks > LOOKS_MAX {
                 return false;
             }
             tokio::select! {
-                () = pace.moved() => {}
+                () = self.running.moved() => {}
                 () = sleep(LOOK) => {}
             }
         }
@@ -142,12 +150,18 @@ impl Filling {
 /// Fetches the blocks that a writer has claimed, by a task of its own. If that fails the blocks are vacant again.
 pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>) {
     let (asker, object) = (Rc::clone(asker), Arc::clone(object));
+    // Before the answer is there: others may read along from now on.
+    let running = running(&writer);
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling { relay, writer, relief: None }.run().await;
+            Filling { relay, skipped_bytes: 0, writer, running, relief: None }.run().await;
         }
     });
+}
+
+fn running(writer: &Writer<Entry>) -> Running {
+    writer.object().head.meta.pace.begin(writer.range().0, writer.reach_bytes())
 }
 
 /// An upstream's part of a body that is on its way.
@@ -173,7 +187,7 @@ async fn ask(
     }
     if !is_the_part(&answer, object, &validators, from) {
         // Another body lies there now: what is stored of the old one is of no use.
-        asker.store().purge(Target::Key(key_hash(object.key().octets)), Depth::Hard);
+        asker.store().discard(object);
         return Err(Reason::Content);
     }
     match answer.body {

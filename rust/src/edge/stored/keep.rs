@@ -4,18 +4,20 @@ use crate::cache::semantics::conditional::{Validators, is_held, preconditions};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::kept::Kept;
 use crate::cache::semantics::meta::StoredMeta;
-use crate::cache::semantics::range::{Wanted, wanted};
+use crate::cache::semantics::range::content_range;
 use crate::cache::semantics::reason::Reason;
 use crate::cache::semantics::request::{Method, Request};
 use crate::cache::semantics::status::{CacheStatus, Outcome};
 use crate::cache::semantics::storable::{Answer as Told, Storing, store_decision};
 use crate::cache::semantics::vary;
-use crate::cache::store::{FillGuard, Head, Shape, Span, tag_hash};
+use crate::cache::store::{FillGuard, Head, Shape, Span, Writer, tag_hash};
 use crate::edge::answer::{Answer, Body};
 use crate::edge::attempt::Interim;
 use crate::edge::message::Field;
 use crate::edge::stored::asker::Asked;
-use crate::edge::stored::body::Relief;
+use crate::edge::stored::blocks::{blocks_around, cut_out};
+use crate::edge::stored::body::{Relief, StoredBody};
+use crate::edge::stored::cut::Cut;
 use crate::edge::stored::entry::{Entry, put_line};
 use crate::edge::stored::serve::{Serving, answer_of, mark};
 use crate::edge::stored::{Question, Shelf, fill};
@@ -34,21 +36,32 @@ const PASS_AFTER_FAILURE_MS: u64 = 1_000;
 const PART_BYTES_MAX: u64 = 1 << 20;
 
 impl Question<'_> {
-    /// Asks the origin for the whole, or for the blocks that a range needs.
-    pub(super) async fn fetch(mut self, guard: Option<FillGuard<Entry>>, outcome: Outcome) -> Answer {
+    /// Asks the origin for the whole or, with `wanted`, for a part of it.
+    pub(super) async fn fetch(
+        mut self,
+        guard: Option<FillGuard<Entry>>,
+        wanted: Vec<Field>,
+        outcome: Outcome,
+    ) -> Answer {
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let asked = self.asker.ask(self.wanted_blocks(), interim, true).await;
+        let (guard, asked) = self.ask_for_all(guard, None, wanted, interim).await;
         self.keep(guard, asked, outcome).await
     }
 
-    /// What to ask for where the client wants one range: whole blocks around it, so that seeking in a large object costs
-    /// no more than that. Nothing for a range in the first block: there the whole may well be no longer. The end of an
-    /// object whose length is not known can only be asked for as it is.
-    fn wanted_blocks(&self) -> Vec<Field> {
-        let Some(text) = self.request.range else { return Vec::new() };
-        let Some(range) = blocks_around(text, self.shelf.store.limits().block_bytes) else {
-            return Vec::new();
-        };
+    /// What to ask for where the client wants a part: whole blocks around it.
+    pub(super) fn wanted_blocks(&self) -> Vec<Field> {
+        let (block_bytes, ranges_max) = (self.shelf.store.limits().block_bytes, self.shelf.rules.ranges_max);
+        let range = self.request.range.and_then(|range| blocks_around(range, block_bytes, ranges_max));
+        self.ranged(range.map(Bytes::from))
+    }
+
+    /// The part that the client wants, as it is.
+    pub(super) fn wanted_range(&self) -> Vec<Field> {
+        self.ranged(self.request.range.map(Bytes::copy_from_slice))
+    }
+
+    fn ranged(&self, range: Option<Bytes>) -> Vec<Field> {
+        let Some(range) = range else { return Vec::new() };
         let condition = self.request.if_range.map(Bytes::copy_from_slice);
         let condition = condition.map(|value| Field::new("if-range", value));
         [Field::new("range", range)].into_iter().chain(condition).collect()
@@ -61,15 +74,26 @@ impl Question<'_> {
         asked: Asked,
         outcome: Outcome,
     ) -> Answer {
-        let Asked { mut answer, asked_ms, arrived_ms } = asked;
+        let range = asked.range.clone();
+        match self.store_answer(guard, asked, outcome).await {
+            Ok(answer) => answer,
+            Err((answer, status)) => self.pass_on(answer, range, &status).await,
+        }
+    }
+
+    /// The client's answer if the origin's could be stored, else the origin's.
+    pub(super) async fn store_answer(
+        &self,
+        guard: Option<FillGuard<Entry>>,
+        asked: Asked,
+        outcome: Outcome,
+    ) -> Result<Answer, (Answer, CacheStatus)> {
+        let Asked { answer, asked_ms, arrived_ms, .. } = asked;
         let mut status = CacheStatus::new(outcome);
         status.forwarded_status = (!answer.is_ours).then_some(answer.status);
-        let kept = {
-            let told = told(&answer, asked_ms, arrived_ms);
-            match answer.is_ours {
-                true => Err(Reason::Unusable),
-                false => self.decide(&told),
-            }
+        let kept = match answer.is_ours {
+            true => Err(Reason::Unusable),
+            false => self.decide(&told(&answer, asked_ms, arrived_ms)),
         };
         let (guard, terms) = match (guard, kept) {
             (Some(guard), Ok(terms)) => (guard, terms),
@@ -80,36 +104,45 @@ impl Question<'_> {
                     let pass_ms = if is_failure { PASS_AFTER_FAILURE_MS } else { PASS_MS };
                     guard.release(arrived_ms + pass_ms);
                 }
-                return self.pass_on(answer, &status);
+                return Err((answer, status));
             }
         };
         let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
-        let Some(Place { terms, shape, span }) = place.filter(|place| self.is_answered_by(&answer, place))
-        else {
+        let Some(place) = place.filter(|place| self.is_answered_by(&answer, place)) else {
             guard.release(arrived_ms);
-            return self.pass_on(answer, &status);
+            return Err((answer, status));
         };
         let asked_with = self.head.fields.as_slice();
-        let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &terms, asked_with);
-        let is_part = answer.status == 206;
-        match guard.start(head, shape, span) {
-            Err(_) => self.pass_on(answer, &status),
-            Ok(writer) => {
-                let object = Arc::clone(writer.object());
-                let relief = Rc::new(Relief::default());
-                let body = std::mem::replace(&mut answer.body, Body::None);
-                status.is_stored = true;
-                self.asker.edge().tally.add(outcome);
-                let age_s = terms.age_s(arrived_ms);
-                let fields = Some(own_fields(std::mem::take(&mut answer.fields), is_part));
-                let (request, asker) = (&self.request, &self.asker);
-                let relief_of_client = (!is_part).then(|| Rc::clone(&relief));
-                let serving =
-                    Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
-                fill::begin(body, writer, &relief).await;
-                answer_of(&object, serving)
-            }
+        let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &place.terms, asked_with);
+        match guard.start(head, place.shape, place.span) {
+            Err(_) => Err((answer, status)),
+            Ok(writer) => Ok(self.serve_new(writer, &place, answer, status).await),
         }
+    }
+
+    /// What the client wants of an answer that is being stored.
+    async fn serve_new(
+        &self,
+        writer: Writer<Entry>,
+        place: &Place,
+        mut answer: Answer,
+        mut status: CacheStatus,
+    ) -> Answer {
+        let object = Arc::clone(writer.object());
+        let relief = Rc::new(Relief::default());
+        let body = std::mem::replace(&mut answer.body, Body::None);
+        status.is_stored = true;
+        self.asker.edge().tally.add(status.outcome);
+        let terms = place.terms;
+        let age_s = terms.age_s(terms.arrived_ms);
+        let fields = Some(own_fields(std::mem::take(&mut answer.fields), answer.status == 206));
+        let (request, asker) = (&self.request, &self.asker);
+        // Blocks can be fetched again, and what is left over of a whole goes to this client.
+        let is_whole = terms.part.is_none() && place.span == Span::default();
+        let relief_of_client = is_whole.then(|| Rc::clone(&relief));
+        let serving = Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
+        fill::begin(body, place.skipped_bytes, writer, &relief).await;
+        answer_of(&object, serving)
     }
 
     /// Whether the client gets all that it wants of what this answer brings; only an origin that gave another part than
@@ -131,8 +164,14 @@ impl Question<'_> {
         }
     }
 
-    /// The origin's answer as it is, for this client alone.
-    pub(super) fn pass_on(&self, mut answer: Answer, status: &CacheStatus) -> Answer {
+    /// The origin's answer for this client alone. It was asked for `range`, which may be more than the client wants: then
+    /// it gets its part of it, or is answered by an answer of its own.
+    async fn pass_on(&self, answer: Answer, range: Option<Bytes>, status: &CacheStatus) -> Answer {
+        let is_widened = answer.status == 206 && range.is_some() && range.as_deref() != self.request.range;
+        let answer = if is_widened { self.narrowed(answer) } else { Some(answer) };
+        let Some(mut answer) = answer else {
+            return self.through(Interim::Nowhere, status.outcome).await.answer;
+        };
         self.asker.edge().tally.add(status.outcome);
         mark(&mut answer, status);
         if self.request.method == Method::Head {
@@ -140,24 +179,21 @@ impl Question<'_> {
         }
         answer
     }
-}
 
-/// A Range of whole blocks; None: the whole is to be asked for.
-fn blocks_around(text: &[u8], block_bytes: u64) -> Option<String> {
-    let text = text.trim_ascii();
-    if text.get(..6)?.eq_ignore_ascii_case(b"bytes=") && text.get(6) == Some(&b'-') {
-        return std::str::from_utf8(text).ok().filter(|text| !text.contains(',')).map(str::to_owned);
+    /// Of a part that holds more than the client wants just that; None if it cannot be cut out.
+    fn narrowed(&self, mut answer: Answer) -> Option<Answer> {
+        let part = answer.fields.as_slice().single("content-range").and_then(content_range)?;
+        let (span, before) = cut_out(self.request.range?, &part)?;
+        let Body::Relay(relay) = answer.body else { return None };
+        let cut = Cut::new(*relay, before, span.len());
+        answer.body = Body::Stored(Box::new(StoredBody::Cut(cut)));
+        let complete = part.complete.map_or("*".to_owned(), |complete| complete.to_string());
+        let range = format!("bytes {}-{}/{complete}", span.first, span.last);
+        answer.fields = own_fields(answer.fields, true);
+        answer.fields.push(Field::new("content-range", range));
+        answer.length = Some(span.len());
+        Some(answer)
     }
-    let Wanted::One(span) = wanted(text, u64::MAX - 1, 1) else { return None };
-    let first = span.first / block_bytes * block_bytes;
-    if text.ends_with(b"-") {
-        return (first > 0).then(|| format!("bytes={first}-"));
-    }
-    if span.last < block_bytes {
-        return None;
-    }
-    let last = (span.last / block_bytes + 1).saturating_mul(block_bytes) - 1;
-    Some(format!("bytes={first}-{last}"))
 }
 
 /// The answer as the rules read it.
@@ -190,29 +226,34 @@ struct Place {
     terms: StoredMeta,
     shape: Shape,
     span: Span,
+    /// Of the answer's body, before the first that is stored.
+    skipped_bytes: u64,
 }
 
 impl Place {
     /// A whole, blocks of a whole, or a small part by itself; None for a part that is none of these.
     fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64) -> Option<Self> {
+        let (span, skipped_bytes) = (Span::default(), 0);
         let Some(part) = terms.part else {
             let length = answer_length(answer);
-            let is_divisible = is_divisible(answer, terms, length);
-            return Some(Self {
-                terms: *terms,
-                shape: Shape { length, is_divisible },
-                span: Span::default(),
-            });
+            let shape = Shape { length, is_divisible: is_divisible(answer, terms, length) };
+            return Some(Self { terms: *terms, shape, span, skipped_bytes });
         };
-        let is_on_blocks = part.first % block_bytes == 0;
-        if is_on_blocks && is_divisible(answer, terms, part.complete) {
-            let shape = Shape { length: part.complete, is_divisible: true };
-            let span = Span { from: part.first, to: Some(part.last + 1) };
-            return Some(Self { terms: terms.whole(), shape, span });
+        let is_divisible = is_divisible(answer, terms, part.complete);
+        let whole = Shape { length: part.complete, is_divisible };
+        if part.first == 0 && part.complete == Some(part.len()) {
+            // A part that lacks nothing is the whole (RFC 9110 §15.3.7.3).
+            return Some(Self { terms: terms.whole(), shape: whole, span, skipped_bytes });
+        }
+        let from = part.first.next_multiple_of(block_bytes);
+        if is_divisible && from <= part.last {
+            let span = Span { from, to: Some(part.last + 1) };
+            let skipped_bytes = from - part.first;
+            return Some(Self { terms: terms.whole(), shape: whole, span, skipped_bytes });
         }
         let shape = Shape { length: Some(part.len()), is_divisible: false };
         let is_small = part.len() <= PART_BYTES_MAX && answer_length(answer) == Some(part.len());
-        is_small.then_some(Self { terms: *terms, shape, span: Span::default() })
+        is_small.then_some(Self { terms: *terms, shape, span, skipped_bytes })
     }
 }
 

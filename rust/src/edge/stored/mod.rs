@@ -12,15 +12,19 @@
 //! `respond` is the door; `hit` is its short cut for HTTP/1, `hit_h2` the one for HTTP/2.
 
 pub mod asker;
+pub mod blocks;
 pub mod body;
+pub mod cut;
 pub mod entry;
 pub mod fill;
 pub mod found;
 pub mod hit;
 pub mod hit_h2;
 pub mod keep;
+pub mod pace;
 pub mod purge;
 pub mod serve;
+mod shared;
 pub mod tally;
 pub mod validate;
 
@@ -32,7 +36,7 @@ use crate::cache::semantics::request::{Method, Request};
 use crate::cache::semantics::reuse::{Reuse, is_refused_on_miss, may_look_up, reuse};
 use crate::cache::semantics::rules::Rules;
 use crate::cache::semantics::status::{CacheStatus, Outcome};
-use crate::cache::store::{Begin, Depth, Filled, Lookup, Object, Store, Target, key_hash};
+use crate::cache::store::{Begin, Filled, Lookup, Object, Store};
 use crate::count::Outcome as Ended;
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
@@ -46,6 +50,11 @@ use serve::{Serving, answer_of, mark};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a change waits for the disk to know of it.
+const WRITTEN: Duration = Duration::from_secs(1);
 
 /// How often a request looks again after others' fetches failed, before it goes alone.
 const TURNS_MAX: usize = 3;
@@ -106,7 +115,7 @@ async fn pass_through(
     let scheme = incoming.scheme;
     let mut answer = Box::pin(forward(edge, incoming)).await?;
     if !answer.is_ours && invalidates(&head.method, answer.status) {
-        invalidate(shelf, &head, scheme, &answer);
+        invalidate(shelf, &head, scheme, &answer).await;
     }
     edge.tally.add(Outcome::Bypass(reason));
     if answer.status != 101 {
@@ -117,7 +126,7 @@ async fn pass_through(
 }
 
 /// RFC 9111 §4.4: the target, and what the answer names on the same origin.
-fn invalidate(shelf: &Shelf, head: &RequestHead, scheme: &str, answer: &Answer) {
+async fn invalidate(shelf: &Shelf, head: &RequestHead, scheme: &str, answer: &Answer) {
     let named = answer.fields.iter().filter(|field| field.is("location") || field.is("content-location"));
     let local = named.filter_map(|field| {
         let mut target = Vec::new();
@@ -126,9 +135,9 @@ fn invalidate(shelf: &Shelf, head: &RequestHead, scheme: &str, answer: &Answer) 
     for target in local.chain([head.target.to_vec()]) {
         let mut key = Vec::with_capacity(128);
         write_key(scheme, &head.authority, &target, head.fields.as_slice(), &shelf.rules, &mut key);
-        let key = shelf.store.key(&key);
-        if shelf.store.find(key, &mut |_: &Entry| true).is_some() {
-            shelf.store.purge(Target::Key(key_hash(key.octets)), Depth::Hard);
+        if let Some(written) = shelf.store.forget(shelf.store.key(&key)) {
+            // Before the client hears of its change, so that no restart brings the older answer back.
+            let _ = timeout(WRITTEN, written).await;
         }
     }
 }
@@ -157,8 +166,15 @@ impl Question<'_> {
             }
             match store.lookup(key, &mut choice, now_ms) {
                 Lookup::Hit(object) => return self.use_stored(object, is_collapsed).await,
-                Lookup::Vacant(guard) => return self.fetch(Some(guard), Outcome::Miss).await,
-                Lookup::Alone(guard) => return self.fetch(Some(guard), Outcome::Miss).await,
+                Lookup::Vacant(guard) => {
+                    let wanted = self.wanted_blocks();
+                    return self.fetch(Some(guard), wanted, Outcome::Miss).await;
+                }
+                // What is not kept is asked for as the client wants it.
+                Lookup::Alone(guard) => {
+                    let wanted = self.wanted_range();
+                    return self.fetch(Some(guard), wanted, Outcome::Miss).await;
+                }
                 Lookup::Filling(fill) => match fill.wait().await {
                     Filled::Object(_) => is_collapsed = true,
                     Filled::Failed => {}
@@ -174,7 +190,10 @@ impl Question<'_> {
         let terms = terms_of(&object, now_ms);
         if !serve::has_all(&object, &terms, &self.request, self.shelf.rules.ranges_max) {
             return match self.shelf.store.begin(self.shelf.store.key(&self.key), 0) {
-                Begin::Mine(guard) => self.fetch(Some(guard), Outcome::PartialMiss).await,
+                Begin::Mine(guard) => {
+                    let wanted = self.wanted_blocks();
+                    self.fetch(Some(guard), wanted, Outcome::PartialMiss).await
+                }
                 Begin::Theirs(_) => self.alone(Outcome::PartialMiss).await,
             };
         }
@@ -219,16 +238,16 @@ impl Question<'_> {
 
     /// The client's own request, conditions and all; its answer is for nobody else.
     async fn alone(mut self, outcome: Outcome) -> Answer {
-        self.through(outcome).await.answer
+        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
+        self.through(interim, outcome).await.answer
     }
 
-    async fn through(&mut self, outcome: Outcome) -> Asked {
+    async fn through(&self, interim: Interim, outcome: Outcome) -> Asked {
         let edge = Rc::clone(self.asker.edge());
         edge.tally.add(outcome);
         let head = RequestHead { target: self.asker.target(), ..self.head.clone() };
         let head = RequestHead { fields: self.reaching(), ..head };
         let scheme = self.asker.scheme();
-        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
         let incoming =
             Incoming { head, source: None, client: self.client, scheme, interim, is_counted: true };
         let asked_ms = edge.now_ms();
@@ -236,7 +255,7 @@ impl Question<'_> {
         let mut answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
         let forwarded_status = (!answer.is_ours).then_some(answer.status);
         mark(&mut answer, &CacheStatus { forwarded_status, ..CacheStatus::new(outcome) });
-        Asked { answer, asked_ms, arrived_ms: edge.now_ms() }
+        Asked { answer, range: None, asked_ms, arrived_ms: edge.now_ms() }
     }
 
     /// The client's fields that may reach the origin.

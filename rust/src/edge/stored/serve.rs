@@ -10,7 +10,7 @@ use crate::cache::store::Object;
 use crate::edge::answer::{Answer, Body};
 use crate::edge::message::{Field, phrase};
 use crate::edge::stored::asker::Asker;
-use crate::edge::stored::body::{Part, Relief, StoredBody};
+use crate::edge::stored::body::{KeptBody, Part, Relief, StoredBody};
 use crate::edge::stored::entry::{Entry, Lines, fields_of};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -116,7 +116,7 @@ fn whole(
 
 fn stream(object: &Arc<Object<Entry>>, parts: Vec<Part>, serving: &Serving<'_>) -> Body {
     let (asker, relief) = (Rc::clone(serving.asker), serving.relief.clone());
-    Body::Stored(Box::new(StoredBody::new(object, parts, asker, relief)))
+    Body::Stored(Box::new(StoredBody::Kept(KeptBody::new(object, parts, asker, relief))))
 }
 
 fn one(

@@ -8,12 +8,13 @@ use crate::cache::semantics::status::{CacheStatus, Outcome};
 use crate::cache::semantics::storable::Answer as Told;
 use crate::cache::semantics::update::{Merged, Updated, by_head, by_not_modified};
 use crate::cache::store::{Begin, Depth, FillGuard, Filled, Head, Object, Select, Target, key_hash};
-use crate::edge::answer::{Answer, Body};
+use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
 use crate::edge::message::Field;
 use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
+use crate::edge::stored::shared::settle;
 use crate::edge::stored::{Question, terms_of};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -40,7 +41,8 @@ impl Question<'_> {
 
     /// A HEAD that what is stored cannot answer: the origin's answer, which says something of what is stored too.
     pub(super) async fn head_through(mut self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
-        let asked = self.through(Outcome::Validated(doubt)).await;
+        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
+        let asked = self.through(interim, Outcome::Validated(doubt)).await;
         if asked.answer.is_ours {
             return asked.answer;
         }
@@ -95,7 +97,7 @@ impl Question<'_> {
         doubt: Doubt,
     ) -> Answer {
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let asked = self.asker.ask(conditions(&object), interim, true).await;
+        let (guard, asked) = self.ask_for_all(guard, Some(&object), conditions(&object), interim).await;
         let now_ms = self.asker.edge().now_ms();
         let answer = &asked.answer;
         if answer.status == 304 {
@@ -155,31 +157,7 @@ impl Question<'_> {
         let (asker, object, head) = (Rc::clone(&self.asker), Arc::clone(object), self.head.clone());
         tokio::task::spawn_local(async move {
             let asked = asker.ask(conditions(&object), Interim::Nowhere, false).await;
-            let shelf = Arc::clone(asker.shelf());
-            if asked.answer.status == 304 {
-                if let Freshened::Head(head) = freshen(&asker, &object, &asked) {
-                    guard.refresh(&object, *head);
-                }
-                return;
-            }
-            if asked.answer.is_ours || asked.answer.status >= 500 {
-                return;
-            }
-            let fields = head.fields.as_slice();
-            let request = crate::cache::semantics::request::Request::read(b"GET", fields, false, false);
-            let (key, client) = (guard.key().octets.to_vec(), asker.client());
-            let interim = Interim::Nowhere;
-            let question = Question {
-                shelf: &shelf,
-                head: &head,
-                request,
-                key,
-                asker: Rc::clone(&asker),
-                client,
-                interim,
-            };
-            let mut answer = question.keep(Some(guard), asked, Outcome::Miss).await;
-            answer.body = Body::None;
+            settle(&asker, &head, Some(&object), guard, asked).await;
         });
     }
 }
@@ -194,7 +172,7 @@ fn conditions(object: &Object<Entry>) -> Vec<Field> {
 }
 
 /// What a 304 makes of an object.
-enum Freshened {
+pub(super) enum Freshened {
     Head(Box<Head<Entry>>),
     /// It may not be stored any longer.
     Forget,
@@ -202,7 +180,7 @@ enum Freshened {
     Different,
 }
 
-fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> Freshened {
+pub(super) fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> Freshened {
     let stored = Lines(&object.head.wire);
     let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
     let entry = &object.head.meta;

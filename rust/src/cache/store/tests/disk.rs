@@ -407,3 +407,30 @@ async fn a_hundred_thousand_objects_are_ready_quickly_after_a_restart() {
     assert_eq!(store.disk().unwrap().counts().heads, objects);
     assert!(taken < Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn a_forgotten_key_does_not_come_back_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    for is_on_disk_alone in [false, true] {
+        let store = opened(folder.path(), DISK_BYTES);
+        put(&store, b"k", 1, known(10_000), 10_000);
+        put(&store, b"other", 9, known(100), 100);
+        assert!(flushed(&store).await);
+        if is_on_disk_alone {
+            store.remove(&hit(&store, b"k").unwrap());
+        }
+        let writer = vacant(&store, b"late").start(head(0, 1), UNKNOWN, Span::default()).unwrap();
+        for name in [b"k".as_slice(), b"late".as_slice()] {
+            if let Some(written) = store.forget(store.key(name)) {
+                assert!(written.await.unwrap());
+            }
+            assert!(found(&store, name).await.is_none());
+        }
+        writer.finish().unwrap();
+        assert!(flushed(&store).await);
+        drop(store);
+        let store = opened(folder.path(), DISK_BYTES);
+        assert!(found(&store, b"k").await.is_none() && found(&store, b"late").await.is_none());
+        assert!(found(&store, b"other").await.is_some());
+    }
+}

@@ -157,7 +157,6 @@ async fn two_ranges_under_way_share_blocks_and_a_lost_fetch_is_taken_over() {
     assert_eq!(bytes, octets(1, BLOCK_BYTES + 5, 95));
     second.advance(95);
     assert!(second.try_next().is_none());
-    assert_eq!(fetch.readers(), 2);
     drop(fetch);
     let Some(Next::Fetch(taken)) = second.try_next() else { panic!("nobody takes over") };
     assert_eq!(taken.range(), (BLOCK_BYTES, Some(5 * BLOCK_BYTES)));
@@ -315,4 +314,22 @@ fn a_front_lets_go_of_what_was_evicted() {
     assert!(store.counts().used_bytes > used_before + 50_000);
     front.tick();
     assert_eq!(store.counts().used_bytes, used_before);
+}
+
+#[tokio::test]
+async fn a_forgotten_key_is_gone_and_nothing_that_was_on_its_way_is_kept() {
+    let store = small_store();
+    put(&store, b"k", 1, known(100), 100);
+    put(&store, b"other", 1, known(100), 100);
+    assert!(store.forget(store.key(b"k")).is_none(), "there is no disk");
+    assert!(hit(&store, b"k").is_none() && hit(&store, b"other").is_some());
+    let early = vacant(&store, b"k");
+    store.forget(store.key(b"k"));
+    assert!(early.start(head(0, 1), known(100), Span::default()).is_err());
+    put(&store, b"k", 2, known(100), 100);
+    let writer = vacant(&store, b"long").start(head(0, 1), UNKNOWN, Span::default()).unwrap();
+    store.forget(store.key(b"long"));
+    writer.finish().unwrap();
+    assert!(hit(&store, b"long").is_none(), "its body came later");
+    assert_eq!(hit(&store, b"k").unwrap().head.meta.version, 2);
 }
