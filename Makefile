@@ -7,7 +7,7 @@ RUST_SOURCES := rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.r
 NATIVE := $(VENV)/.native
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup build demo test check format lint type house rust docs bench peers browser lock clean
+.PHONY: help setup build demo test check format lint type house rust docs bench faults floods soak peers browser lock clean
 
 help:
 	@echo "make demo     set up, then rehearse the outage of 2025-11-18 and print what users saw"
@@ -15,6 +15,9 @@ help:
 	@echo "make check    format, lint, types, house rules, Rust tests, Python tests, docs tests"
 	@echo "make bench    the benchmarks, an hour; results go to bench/results"
 	@echo "make peers    install the servers and tools to compare with, starting none (needs root)"
+	@echo "make faults   what users see while one upstream of two is sick: ours and the peers (20 minutes)"
+	@echo "make floods   a well-behaved client beside four floods"
+	@echo "make soak     faults, reloads, purges and plan changes at once (12 minutes; MINUTES=N)"
 	@echo "make browser  install Chromium, for tests in a browser (needs root)"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
 
@@ -77,6 +80,18 @@ bench: setup
 	@$(BIN)/python bench/simulate/run.py
 	@$(BIN)/python bench/rehearse/run.py
 	@$(BIN)/python bench/throughput/run.py
+
+faults: setup
+	@$(BIN)/python bench/faults/run.py
+	@$(BIN)/python bench/faults/moving.py
+	@$(BIN)/python bench/faults/amplification.py
+
+floods: setup
+	@$(BIN)/python bench/floods/run.py
+
+MINUTES ?= 10
+soak: setup
+	@$(BIN)/python bench/soak/run.py --minutes $(MINUTES)
 
 peers:
 	@sh bench/install_peers.sh

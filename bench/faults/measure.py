@@ -23,7 +23,7 @@ from polycdn.model.chance import MILLION_PPM, chance_ppm
 from polycdn.model.observation import Reason
 from polycdn.run.clock import Wall
 
-READY_S_MAX = 30
+READY_S_MAX = 120
 SETTLE_S = 1.2
 """Active health checks have looked at both upstreams by then."""
 

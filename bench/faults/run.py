@@ -44,32 +44,41 @@ def main() -> int:
     asked = arguments()
     began = time.monotonic()
     cases = cases_of(asked)
+    runs: list[dict] = []
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
-        runs = []
         for run in pool.map(measure, cases):
             runs.append(run)
             failed = sum(cell["failed"] for cell in run["cells"].values())
-            print(
-                f"{len(runs)}/{len(cases)} {run['target']} {run['fault']}: {failed} failed", file=sys.stderr
-            )
+            place = f"{len(runs)}/{len(cases)} {run['target']} {run['fault']}"
+            print(f"{place}: {failed} failed", file=sys.stderr)
+            # What is measured is kept, however the rest of a long run ends.
+            result = result_of(asked, runs, round(time.monotonic() - began))
+            write(asked.json, result)
+    print(rendered(result))
+    return 1 if result["missed"] else 0
+
+
+def result_of(asked: argparse.Namespace, runs: list[dict], took_s: int) -> dict:
+    """The runs so far, with where, when and how they were made."""
     result = {
         "what": "requests that failed while one upstream of two was sick",
         "command": " ".join(["python bench/faults/run.py", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "targets": {name: TARGETS[name].version() for name in asked.targets},
+        "targets": asked.versions,
         "seconds": asked.seconds,
         "seed": asked.seed,
-        "took_s": round(time.monotonic() - began),
+        "took_s": took_s,
         "runs": runs,
     }
-    result["missed"] = missed(result)
-    text = rendered(result)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n")
-        asked.json.with_suffix(".md").write_text(text)
-    print(text)
-    return 1 if result["missed"] else 0
+    return result | {"missed": missed(result)}
+
+
+def write(file: Path | None, result: dict) -> None:
+    """The result, and the tables beside it."""
+    if file is not None:
+        file.write_text(json.dumps(result, indent=1) + "\n")
+        file.with_suffix(".md").write_text(rendered(result))
 
 
 def arguments() -> argparse.Namespace:
@@ -95,6 +104,7 @@ def arguments() -> argparse.Namespace:
         asked.seconds, asked.cache, asked.jobs = 4, "off", 5
     asked.faults = asked.faults or list(QUICK_FAULTS if asked.quick else FAULTS)
     asked.targets = asked.targets or (["polycdn"] if asked.quick else list(installed()))
+    asked.versions = {name: TARGETS[name].version() for name in asked.targets if TARGETS[name].found()}
     absent = [name for name in asked.targets if not TARGETS[name].found()]
     if absent:
         parser.error(

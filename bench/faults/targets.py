@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from limited import limited
+from engine_files import limited
 from peers import caddy_config, envoy_config, haproxy_config, nginx_config, varnish_config
 from workloads import manifest
 

@@ -10,8 +10,8 @@
 | many-requests | 100,000 requests from one address, over its limit where the edge has one |
 
 The flood comes from a process of its own and from another loopback address than the client. `--scale 10` is
-a tenth of it. Exit 1 when the client's p99 was 3 times its quiet figure or more, or a request of it failed, or
-the edge's resident memory went over its budget and 15 %.
+a tenth of it. Exit 1 when the client's p99 was 3 times its quiet figure or more, or a request of it failed,
+or the edge's resident memory went over its budget and 15 %.
 """
 
 import argparse
@@ -25,9 +25,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-BENCH = Path(__file__).parent.parent
-sys.path.insert(0, str(BENCH))
-sys.path.insert(0, str(BENCH / "faults"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
 from machine import machine
 from measure import free_port, running
@@ -41,7 +40,7 @@ from polycdn.lab.flood import Prey, endless_head, many_requests, rapid_reset, sl
 from polycdn.model.observation import Reason
 from polycdn.run.clock import Wall
 
-RESULTS = BENCH / "results"
+RESULTS = Path(__file__).parent.parent / "results"
 FLOODS = ("slow-heads", "rapid-reset", "endless-head", "many-requests")
 SLOW_HEADS, REQUESTS, STREAMS, FRAMES = 5_000, 100_000, 1_000_000, 1_000_000
 ABUSE_S = 8
@@ -125,9 +124,7 @@ async def attack(flood: str, port: int, scale: int) -> dict:
     """Floods and says how it went."""
     prey = Prey(port, HOSTNAME)
     if flood == "slow-heads":
-        async with asyncio.timeout(60):
-            found = await slow_heads(prey, SLOW_HEADS // scale, interval_s=1)
-        return asdict(found)
+        return asdict(await slow_heads(prey, SLOW_HEADS // scale, interval_s=1))
     if flood == "many-requests":
         statuses = await many_requests(prey, REQUESTS // scale, 50)
         return {"statuses": {str(status): count for status, count in sorted(statuses.items())}}

