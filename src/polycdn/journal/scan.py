@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from polycdn.errors import JournalError
 from polycdn.journal.codec import LINE_BYTES_MAX, Frame, LineError, follows, frame
@@ -128,7 +128,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """The lines of a segment, compressed or not."""
     if is_compressed(file):
         with gzip.open(file, "rb") as lines:
-            yield lines
+            yield cast(IO[bytes], lines)
     else:
         with file.open("rb") as plain:
             yield plain
