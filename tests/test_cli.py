@@ -51,6 +51,22 @@ def test_help_lists_every_command_and_a_bare_call_shows_it(tmp_path):
     assert polycdn(cwd=tmp_path)[0] in (0, 2)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts"], "polycdn: No such command 'stauts'. Did you mean 'status'? Try: polycdn --help\n"),
+        (["journal", "verfy"], "Did you mean 'verify'? Try: polycdn journal --help\n"),
+        (["journal"], "Usage: polycdn journal "),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_help_that_has_the_right_one(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    err = capsys.readouterr().err
+    assert said in err
+    assert not err.startswith("polycdn journal: Usage")
+
+
 def test_version_is_printed(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["version"])

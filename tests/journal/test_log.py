@@ -1,6 +1,7 @@
 """The journal: what was appended is read back, crashes are repaired, disks that fail are outlived."""
 
 import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -109,6 +110,77 @@ def test_rotation_carries_the_chain_over(tmp_path: Path) -> None:
     assert found.files > 3
     assert found.broken == ""
     assert found.records == found.last_seq == journal.tip.seq
+
+
+def many_segments(folder: Path) -> Journal:
+    journal = Journal.open(folder, JournalLimits(segment_bytes_max=1_000))
+    for turn in range(1, 31):
+        if journal.is_segment_full:
+            journal.rotate(entries(turn, 1))
+        journal.append(entries(turn, 1))
+    return journal
+
+
+def test_closed_segments_are_compressed_and_read_as_they_were(tmp_path: Path) -> None:
+    journal = many_segments(tmp_path)
+    *closed, newest = segments(tmp_path)
+    assert {file.suffix for file in closed} == {".gz"}
+    assert newest.suffix == ".jsonl"
+    records = list(read(tmp_path))
+    assert [record.seq for record in records] == list(range(1, journal.tip.seq + 1))
+    assert [record.entry.at_ms for record in read(closed[0])] == [
+        record.entry.at_ms for record in records[: len(list(read(closed[0])))]
+    ]
+    assert sum(file.stat().st_size for file in closed) < len(closed) * 1_000
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_segment_that_a_crash_left_both_ways_is_read_once(tmp_path: Path) -> None:
+    journal = many_segments(tmp_path)
+    small = segments(tmp_path)[0]
+    (tmp_path / small.stem).write_bytes(gzip.decompress(small.read_bytes()))
+    small.write_bytes(small.read_bytes()[:40])
+    assert verify(tmp_path).broken == ""
+    assert verify(tmp_path).records == journal.tip.seq
+    journal.rotate(entries(99, 1))
+    assert [file.suffix for file in segments(tmp_path)].count(".jsonl") == 1
+    assert verify(tmp_path).broken == ""
+
+
+def test_journal_whose_newest_segment_is_compressed_goes_on_in_a_new_one(tmp_path: Path) -> None:
+    journal = many_segments(tmp_path)
+    journal.close()
+    segments(tmp_path)[-1].unlink()
+    last = verify(tmp_path).last_seq
+    again = Journal.open(tmp_path)
+    again.append(entries(99, 1))
+    assert verify(tmp_path).last_seq == last + 1
+    assert verify(tmp_path).broken == ""
+    assert segments(tmp_path)[-1].suffix == ".jsonl"
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-20], lambda raw: b"not gzip" + raw, lambda raw: b""])
+def test_damaged_compressed_segment_is_named(tmp_path: Path, damage) -> None:
+    many_segments(tmp_path)
+    small = segments(tmp_path)[1]
+    small.write_bytes(damage(small.read_bytes()))
+    assert verify(tmp_path).broken
+
+
+def test_full_disk_leaves_a_closed_segment_as_it_is_until_the_next_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_words, **_more) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gzip, "compress", full)
+        journal = many_segments(tmp_path)
+    assert {file.suffix for file in segments(tmp_path)} == {".jsonl"}
+    assert not list(tmp_path.glob("*.new"))
+    journal.rotate(entries(99, 1))
+    assert [file.suffix for file in segments(tmp_path)].count(".jsonl") == 1
+    assert verify(tmp_path).broken == ""
 
 
 def test_oldest_segments_go_when_the_journal_grows_too_large(tmp_path: Path) -> None:

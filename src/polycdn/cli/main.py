@@ -74,8 +74,15 @@ def run_typer(words: list[str]) -> int:
     except typer.Abort:
         return 130
     except TyperException as error:
-        command = " ".join(["polycdn", *words[:1]]) if words[:1] and words[0].isidentifier() else "polycdn"
-        print(f"{command}: {error.format_message()} Try: {command} --help", file=sys.stderr)
+        message = error.format_message()
+        if message.startswith("Usage:"):  # a group without its command: the help is the answer
+            print(message, file=sys.stderr)
+            return 2
+        is_unknown = message.startswith("No such command") and len(words) == 1
+        command = (
+            "polycdn" if is_unknown or not words[:1] or words[0].startswith("-") else f"polycdn {words[0]}"
+        )
+        print(f"{command}: {message} Try: {command} --help", file=sys.stderr)
         return 2
     return result if isinstance(result, int) else 0
 

@@ -1,20 +1,25 @@
 """Reads journals: record by record, verifying the chain; says where a chain is broken and what to do.
 
 A journal is a folder of segments `journal-<first seq>.jsonl`; the chain runs on from one to the next. The
-first segment that is still kept may start anywhere.
+first segment that is still kept may start anywhere. Segments that are closed lie there compressed, as
+`journal-<first seq>.jsonl.gz`: the same lines.
 """
 
+import gzip
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, cast
 
 from polycdn.errors import JournalError
 from polycdn.journal.codec import LINE_BYTES_MAX, Frame, LineError, follows, frame
 from polycdn.journal.record import Record, Tip
 
+COMPRESSED: Final = ".gz"
 SEGMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
-"""A larger file is not one of ours and is refused before it is read."""
+"""A larger file is not one of ours and is refused: before it is read, or when it turns out so."""
 
 
 class ChainError(JournalError):
@@ -103,17 +108,42 @@ class Reader:
 
 
 def _lines(file: Path) -> Iterator[bytes]:
+    read_bytes = file.stat().st_size if file.exists() else 0
     try:
-        size_bytes = file.stat().st_size
-        if size_bytes > SEGMENT_BYTES_MAX:
-            raise JournalError(
-                f"{file}: {size_bytes} bytes, limit {SEGMENT_BYTES_MAX}; this is not a journal segment"
-            )
-        with file.open("rb") as lines:
+        with opened(file) as lines:
+            _refuse_larger(file, read_bytes)
+            read_bytes = 0
             while line := lines.readline(LINE_BYTES_MAX + 1):
+                read_bytes += len(line)
+                _refuse_larger(file, read_bytes)
                 yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ChainError(str(file), f"the compressed segment is damaged: {error}") from None
     except OSError as error:
         raise JournalError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """The lines of a segment, compressed or not."""
+    if is_compressed(file):
+        with gzip.open(file, "rb") as lines:
+            yield cast(IO[bytes], lines)
+    else:
+        with file.open("rb") as plain:
+            yield plain
+
+
+def is_compressed(file: Path) -> bool:
+    """Whether this is a segment that was closed and made small."""
+    return file.suffix == COMPRESSED
+
+
+def _refuse_larger(file: Path, size_bytes: int) -> None:
+    if size_bytes > SEGMENT_BYTES_MAX:
+        raise JournalError(
+            f"{file}: {size_bytes} bytes, limit {SEGMENT_BYTES_MAX}; this is not a journal segment"
+        )
 
 
 def segments(place: Path) -> tuple[Path, ...]:
@@ -122,8 +152,14 @@ def segments(place: Path) -> tuple[Path, ...]:
 
 
 def segments_in(folder: Path) -> tuple[Path, ...]:
-    """The files of a journal that a decider writes, oldest first."""
-    return tuple(sorted(folder.glob("journal-*.jsonl")))
+    """The files of a journal that a decider writes, oldest first.
+
+    Of a segment that lies there both ways, as a crash can leave it, the one that is not compressed: that one
+    is whole.
+    """
+    plain = {file.name: file for file in folder.glob("journal-*.jsonl")}
+    small = {file.stem: file for file in folder.glob(f"journal-*.jsonl{COMPRESSED}")}
+    return tuple(file for _, file in sorted((small | plain).items()))
 
 
 def existing_segments(place: Path) -> tuple[Path, ...]:

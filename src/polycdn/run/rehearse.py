@@ -25,7 +25,7 @@ from polycdn.run.clock import Wall
 from polycdn.run.layout import Layout
 from polycdn.run.process import last_line
 from polycdn.run.rehearsal import Rehearsal, Snapshot
-from polycdn.run.rehearse_figures import rehearsal_of
+from polycdn.run.rehearse_figures import Keeping, rehearsal_of
 from polycdn.run.rehearse_kind import told_by
 from polycdn.run.rehearse_setup import (
     CLIENTS,
@@ -66,17 +66,19 @@ def run_rehearsal(
     on_snapshot: OnSnapshot,
     work_dir: Path | None = None,
     load_percent: int = 100,
+    lead_wall_ms: int = LEAD_WALL_MS,
 ) -> Rehearsal:
     """Everything that a rehearsal of this incident (an id or a file) showed.
 
     Takes (time until `until`) / speed, and about half a minute. `load_percent` is the part of the usual load
-    that clients send. Raises ConfigError for an unknown incident,
-    UnavailableError when the lab cannot be started. Without `work_dir` nothing is left on disk.
+    that clients send, `lead_wall_ms` the real time in which all has to be ready. Raises ConfigError for an
+    unknown incident, UnavailableError when the lab cannot be started. Without `work_dir` nothing is left on
+    disk.
     """
     told = incidents.load(incident)
 
     def run_in(folder: Path) -> Rehearsal:
-        setting = setting_of(told, speed, until, seed, folder, load_percent)
+        setting = setting_of(told, speed, until, seed, folder, load_percent, lead_wall_ms)
         return replace(asyncio.run(_rehearse(setting, on_snapshot)), shows=told_by(told, setting.cast.kind))
 
     if work_dir is not None:
@@ -92,17 +94,18 @@ async def _rehearse(setting: Setting, on_snapshot: OnSnapshot) -> Rehearsal:
         stage.turn()
         await lab.start(*operator_specs(setting, lab))
         await lab.start(*client_specs(setting, lab))
+        late_ms = (setting.clock.now_ms() - setting.start_ms) // setting.speed
         await stage.play()
         probe_lag_ms = await stage.probe_lag_ms()
     stage.follow()
-    return rehearsal_of(setting, lab, stage.watch, probe_lag_ms)
+    return rehearsal_of(setting, lab, stage.watch, Keeping(late_ms, probe_lag_ms))
 
 
 @asynccontextmanager
 async def _steered(setting: Setting, lab: Lab) -> AsyncIterator[Up]:
     """`polycdn up` for the service in the lab, deciding; nothing of it is left when the block is over."""
     loaded = load(str(write_config(setting, lab)), env={})
-    wishes = LabOptions(LAB_KEY, setting.start_ms - LEAD_WALL_MS * setting.speed, setting.seed)
+    wishes = LabOptions(LAB_KEY, setting.start_ms - setting.lead_wall_ms * setting.speed, setting.seed)
     options = UpOptions(setting.clock.spec, stops_engines=True, lab=wishes)
     up = Up(loaded, options, Programs())
     running = asyncio.create_task(up.run())

@@ -1,6 +1,7 @@
 """The figures of a rehearsal, computed after it from request logs, fault logs and the journal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from polycdn.incidents import Incident, expected_failed_bp, is_faulty_at
 from polycdn.lab.reader import (
@@ -37,6 +38,15 @@ LOST_BP_MAX = 100
 """Of what was asked of whom no fault touched then; with more lost, it is the machine that was measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the run kept its time: by how much real time clients were ready too late (not above 0 = in time),
+    and the 99th percentile of the probes' lag on the timeline."""
+
+    late_ms: int
+    probe_lag_ms: int
+
+
 def totals_of(rows: Sequence[KindFigures]) -> tuple[ClientTotal, ...]:
     """One total per client, in the order of the lab's clients."""
     totals = []
@@ -48,7 +58,7 @@ def totals_of(rows: Sequence[KindFigures]) -> tuple[ClientTotal, ...]:
     return tuple(totals)
 
 
-def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) -> Rehearsal:
+def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, keeping: Keeping) -> Rehearsal:
     """Everything that the rehearsal showed."""
     incident = setting.incident
     lines = read_lines(lab.request_logs())
@@ -60,10 +70,11 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
         setting.seed,
         PROBE_INTERVAL_MS,
         speed=setting.speed,
+        lead_ms=setting.lead_wall_ms * setting.speed,
         kind=kind,
         rates=setting.rates,
     )
-    why = _invalid_why(setting, lab, lines, watch, probe_lag_ms)
+    why = _invalid_why(setting, lab, lines, watch, keeping)
     span_ms = setting.end_ms - setting.start_ms
     return Rehearsal(
         incident=incident.id,
@@ -90,7 +101,7 @@ def rehearsal_of(setting: Setting, lab: Lab, watch: Watch, probe_lag_ms: int) ->
         decisions=tuple((at_ms - setting.start_ms, text) for at_ms, text in watch.sentences),
         simulated_bp=simulated.clients,
         executed_twice=len(executed_twice(lab.origin_logs())),
-        probe_lag_ms_p99=probe_lag_ms,
+        probe_lag_ms_p99=keeping.probe_lag_ms,
         load_late_ms_p99=late_ms_p99(lines),
         is_valid=not why,
         invalid_why=why,
@@ -175,7 +186,13 @@ def lost_requests(lines: Sequence[Line], lab: Lab, setting: Setting) -> tuple[in
     return sum(calm), len(calm)
 
 
-def _invalid_why(setting: Setting, lab: Lab, lines: Sequence[Line], watch: Watch, probe_lag_ms: int) -> str:
+def _invalid_why(setting: Setting, lab: Lab, lines: Sequence[Line], watch: Watch, keeping: Keeping) -> str:
+    if keeping.late_ms > 0:
+        return (
+            f"the clients were ready {keeping.late_ms} ms (real time) after the outage began: "
+            "this machine is too slow, or does too much else"
+        )
+    probe_lag_ms = keeping.probe_lag_ms
     if probe_lag_ms > PROBE_INTERVAL_MS:
         return (
             f"probe lag p99 {probe_lag_ms} ms of the timeline, limit {PROBE_INTERVAL_MS} ms; take less speed"

@@ -56,6 +56,7 @@ class Setting:
     until: Until
     clock: Script
     work_dir: Path
+    lead_wall_ms: int = LEAD_WALL_MS
 
     @property
     def start_ms(self) -> int:
@@ -69,13 +70,19 @@ class Setting:
 
 
 def setting_of(
-    incident: Incident, speed: int, until: str, seed: int, work_dir: Path, load_percent: int = 100
+    incident: Incident,
+    speed: int,
+    until: str,
+    seed: int,
+    work_dir: Path,
+    load_percent: int = 100,
+    lead_wall_ms: int = LEAD_WALL_MS,
 ) -> Setting:
     """A rehearsal whose timeline starts a little after now. Raises ConfigError for one that cannot be had."""
     cast = cast_of(incident)
-    clock = Script(incident.started_ms, Wall().now_ms() + LEAD_WALL_MS, speed)
-    rates = rates_of(load_percent)
-    return Setting(lived(incident, cast.kind), cast, rates, speed, seed, Until(until), clock, work_dir)
+    clock = Script(incident.started_ms, Wall().now_ms() + lead_wall_ms, speed)
+    told, rates = lived(incident, cast.kind), rates_of(load_percent)
+    return Setting(told, cast, rates, speed, seed, Until(until), clock, work_dir, lead_wall_ms)
 
 
 def rates_of(load_percent: int) -> Rates:

@@ -7,7 +7,7 @@ from pathlib import Path
 from polycdn.decide.step import step
 from polycdn.journal.codec import decode
 from polycdn.journal.record import Decided, Entry, Record, decision_digest
-from polycdn.journal.scan import segments
+from polycdn.journal.scan import COMPRESSED, opened, segments
 from polycdn.model.event import Event, Observed
 from polycdn.model.observation import Observation, Reason, Source
 from polycdn.model.plan import Plan
@@ -23,16 +23,20 @@ class JournalTail:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._offsets: dict[Path, int] = {}
+        self._offsets: dict[str, int] = {}
 
     def fresh(self) -> Iterator[Record]:
         """Everything since the last call, oldest first."""
         for file in segments(self._folder):
-            with file.open("rb") as opened:
-                opened.seek(self._offsets.get(file, 0))
-                content = opened.read()
+            name = file.name.removesuffix(COMPRESSED)
+            try:
+                with opened(file) as lines:
+                    lines.seek(self._offsets.get(name, 0))
+                    content = lines.read()
+            except FileNotFoundError:  # it is being compressed; the rest comes with the next call
+                return
             whole = content[: content.rfind(b"\n") + 1]
-            self._offsets[file] = self._offsets.get(file, 0) + len(whole)
+            self._offsets[name] = self._offsets.get(name, 0) + len(whole)
             for line in whole.splitlines(keepends=True):
                 yield decode(line)
 
