@@ -74,11 +74,6 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(relay: Relay, writer: Writer<Entry>, skipped_bytes: u64, relief: Option<Rc<Relief>>) -> Self {
-        let running = writer.object().head.meta.pace.begin(writer.range().0, writer.reach_bytes());
-        Self { relay, skipped_bytes, writer, running, relief }
-    }
-
     async fn run(mut self) {
         loop {
             if !self.may_go_on().await {
