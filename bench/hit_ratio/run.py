@@ -3,9 +3,9 @@
     python bench/hit_ratio/run.py
 
 Runs the Rust story that replays the same trace through the policy of the store (S3-FIFO in bytes) and through
-an LRU of the same room: 50,000 names of 1 to 64 KiB by Zipf's law, 400,000 requests, every 20,000 of them
-then a scan over 2,000 new names. Writes bench/results/hit-ratio.json and its table. Exit 1
-when LRU is better anywhere.
+an LRU of the same room: 50,000 names of 1 to 64 KiB by Zipf's law, 400,000 requests, and after every
+20,000 of them a scan over 2,000 new names. Writes bench/results/hit-ratio.json and its table. Exit 1 when LRU
+is better anywhere.
 """
 
 import json
