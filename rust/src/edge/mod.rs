@@ -20,7 +20,7 @@
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
-//! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
+//! | `head`, `framing`, `message`, `trailer`, `sheet` | HTTP/1 as it is written: pure |
 //! | `wire`, `gather`, `tls` | bytes and keys |
 //! | `patience` | time limits |
 
@@ -37,6 +37,7 @@ pub mod head;
 pub mod message;
 pub mod patience;
 pub mod role;
+pub mod sheet;
 pub mod stored;
 pub mod tls;
 pub mod trailer;
