@@ -1,6 +1,5 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
-use crate::cache::semantics::fields::put_number;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
@@ -9,9 +8,9 @@ use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, look, skip_empty_lines, slots};
 use crate::edge::lent::write_lent;
-use crate::edge::message::{RequestHead, value_of};
-use crate::edge::stored::entry::put_line;
-use crate::edge::stored::hit::{Hit, hit, write_status};
+use crate::edge::message::RequestHead;
+use crate::edge::sheet::{Shape, framing_of, put_back, sheet, write_head};
+use crate::edge::stored::hit::{Hit, hit};
 use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
@@ -41,16 +40,8 @@ const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 /// What a client may send ahead while it waits for an answer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A body up to this size is copied behind its head: the kernel has less to do for one piece than for two.
+/// Up to this size a head and its body become one piece: the kernel has less to do for one than for two.
 const JOINED_BYTES_MAX: usize = 4 * 1024;
-
-/// Buffers for heads that a thread keeps when nobody uses them, and how large they may have become.
-const SHEETS_MAX: usize = 64;
-const SHEET_BYTES_MAX: usize = 16 * 1024;
-
-thread_local! {
-    static SHEETS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
@@ -62,15 +53,6 @@ enum Next {
     Http2,
     Refused(Refused),
     Over,
-}
-
-/// What of a request shapes its answer on the wire.
-struct Shape {
-    is_head: bool,
-    version: u8,
-    /// The connection goes on afterwards.
-    is_persistent: bool,
-    idle: Duration,
 }
 
 /// A request's body, as far as the connection needs to know.
@@ -195,12 +177,12 @@ impl Connection {
     /// Writes an answer from memory; whether another request may follow.
     async fn send_hit(&self, hit: Hit) -> bool {
         let Hit { mut head, body, is_persistent, idle } = hit;
-        let mut rest = &body[..];
-        if rest.len() <= JOINED_BYTES_MAX {
-            head.extend_from_slice(rest);
-            rest = &[];
-        }
-        let is_sent = self.write(&[&head, rest], idle).await.is_ok();
+        let is_sent = if body.len() <= JOINED_BYTES_MAX {
+            head.extend_from_slice(&body);
+            self.write_slices(&mut [IoSlice::new(&head)], idle).await.is_ok()
+        } else {
+            self.write(&[&head, &body], idle).await.is_ok()
+        };
         put_back(head);
         if is_sent && !is_persistent {
             self.wire.close_gently().await;
@@ -398,16 +380,26 @@ impl Connection {
         self.write(&[head, &size[..length], piece, b"\r\n"], idle).await
     }
 
-    /// Writes all parts; an error too if the client takes nothing for as long as `idle`.
+    /// Writes all parts; an error too if the client takes nothing for as long as `idle`. Little is joined first.
     async fn write(&self, parts: &[&[u8]], idle: Duration) -> Result<()> {
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+        if bytes <= JOINED_BYTES_MAX && parts.len() > 1 {
+            let mut joined = sheet();
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            let written = self.write_slices(&mut [IoSlice::new(&joined)], idle).await;
+            put_back(joined);
+            return written;
+        }
         let mut slices = [IoSlice::new(&[]); 4];
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        self.wire
-            .within(idle, self.wire.write_all(&mut slices))
-            .await
-            .unwrap_or(Err(ErrorKind::TimedOut.into()))
+        self.write_slices(&mut slices, idle).await
+    }
+
+    async fn write_slices(&self, slices: &mut [IoSlice<'_>], idle: Duration) -> Result<()> {
+        let written = self.wire.within(idle, self.wire.write_all(slices)).await;
+        written.unwrap_or(Err(ErrorKind::TimedOut.into()))
     }
 
     /// Bytes both ways until either side ends or nothing moves.
@@ -439,65 +431,4 @@ async fn pass_on(from: &Wire, to: &Wire) {
             return;
         }
     }
-}
-
-/// How the answer's end is told to this client, and whether the connection outlives it.
-fn framing_of(answer: &Answer, shape: &Shape) -> (Framing, bool) {
-    match (&answer.body, answer.length) {
-        (Body::None | Body::Full(_) | Body::Tunnel(..), _) => (Framing::None, shape.is_persistent),
-        (Body::Relay(_) | Body::Stored(_), Some(bytes)) => (Framing::Length(bytes), shape.is_persistent),
-        (Body::Relay(_) | Body::Stored(_), None) if shape.version >= 1 => {
-            (Framing::Chunked, shape.is_persistent)
-        }
-        (Body::Relay(_) | Body::Stored(_), None) => (Framing::UntilClose, false),
-    }
-}
-
-fn write_head(
-    answer: &Answer,
-    shape: &Shape,
-    framing: Framing,
-    is_persistent: bool,
-    date: &[u8],
-    out: &mut Vec<u8>,
-) {
-    write_status(answer.status, out);
-    answer.fields.iter().for_each(|field| put_line(&field.name, &field.value, out));
-    if value_of(&answer.fields, "date").is_none() && answer.status >= 200 {
-        put_line(b"date", date, out);
-    }
-    if let Body::Tunnel(_, protocol) = &answer.body {
-        put_line(b"connection", b"upgrade", out);
-        put_line(b"upgrade", protocol, out);
-        return out.extend_from_slice(b"\r\n");
-    }
-    match answer.length {
-        Some(length) if answer.status != 204 => {
-            out.extend_from_slice(b"content-length: ");
-            put_number(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
-        _ if framing == Framing::Chunked => put_line(b"transfer-encoding", b"chunked", out),
-        _ => {}
-    }
-    match (is_persistent, shape.version) {
-        (false, _) => put_line(b"connection", b"close", out),
-        (true, 0) => put_line(b"connection", b"keep-alive", out),
-        _ => {}
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// An empty buffer for a head, mostly one that was used before.
-fn sheet() -> Vec<u8> {
-    SHEETS.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-fn put_back(mut sheet: Vec<u8>) {
-    SHEETS.with_borrow_mut(|sheets| {
-        if sheets.len() < SHEETS_MAX && sheet.capacity() <= SHEET_BYTES_MAX {
-            sheet.clear();
-            sheets.push(sheet);
-        }
-    });
 }

@@ -45,12 +45,10 @@ const WRITE_IDLE: Duration = Duration::from_secs(30);
 /// Turns given to the connection's task before a stream is reset.
 const FLUSH_TURNS: usize = 4;
 
-/// What comes next on a connection.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost every request an allocation")]
-enum Next {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
+/// What comes instead of a request.
+enum Quiet {
     Drain,
-    /// Nothing came for as long as `KEEP_ALIVE`.
+    /// Nothing, for as long as `KEEP_ALIVE`.
     Idle,
     Over,
 }
@@ -84,22 +82,22 @@ async fn run(edge: Rc<Edge>, io: Gather, client: IpAddr, scheme: &'static str) {
     let mut is_ending = false;
     loop {
         let next = poll_fn(|cx| match connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Next::Request(request, respond)),
-            Poll::Ready(_) => Poll::Ready(Next::Over),
+            Poll::Ready(Some(Ok(request))) => Poll::Ready(Ok(request)),
+            Poll::Ready(_) => Poll::Ready(Err(Quiet::Over)),
             Poll::Pending => match io.poll_send(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(Next::Over),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(Quiet::Over)),
                 _ if is_ending => Poll::Pending,
-                _ => drained.as_mut().poll(cx).map(|()| Next::Drain),
+                _ => drained.as_mut().poll(cx).map(|()| Err(Quiet::Drain)),
             },
         });
-        match within(KEEP_ALIVE, next, timer).await.unwrap_or(Next::Idle) {
-            Next::Request(request, respond) => session.answer(request, respond),
-            Next::Idle if session.open.get() > 0 => {}
-            Next::Drain | Next::Idle if !is_ending => {
+        match within(KEEP_ALIVE, next, timer).await.unwrap_or(Err(Quiet::Idle)) {
+            Ok((request, respond)) => session.answer(request, respond),
+            Err(Quiet::Idle) if session.open.get() > 0 => {}
+            Err(Quiet::Drain | Quiet::Idle) if !is_ending => {
                 is_ending = true;
                 connection.graceful_shutdown();
             }
-            Next::Drain | Next::Idle | Next::Over => return,
+            Err(_) => return,
         }
     }
 }

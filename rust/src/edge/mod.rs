@@ -23,7 +23,7 @@
 //! | `give_up` | what the client gets when nobody answered well |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
-//! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
+//! | `head`, `framing`, `message`, `trailer`, `sheet` | HTTP/1 as it is written: pure |
 //! | `wire`, `gather`, `lent`, `tls` | bytes and keys |
 //! | `patience` | time limits |
 
@@ -47,6 +47,7 @@ pub mod resume;
 pub mod role;
 pub mod route;
 pub mod sample;
+pub mod sheet;
 pub mod stored;
 pub mod tls;
 pub mod trailer;

@@ -21,6 +21,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Buffers for reading that a thread keeps when nobody uses them; more is what only a burst needs.
 const SPARE_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 4 * READ_BYTES;
 
 thread_local! {
     /// An idle connection has no buffer. The one used last is the next to be used: it is still in the processor's cache.
@@ -259,7 +260,7 @@ pub fn spare() -> BytesMut {
 /// Keeps an empty buffer for another connection, unless something that was cut out of it is still in use.
 pub fn lay_by(unread: &mut BytesMut) {
     let mut empty = std::mem::take(unread);
-    if empty.capacity() > 0 && empty.try_reclaim(READ_BYTES) {
+    if empty.capacity() > 0 && empty.try_reclaim(READ_BYTES) && empty.capacity() <= SPARE_BYTES_MAX {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARE_MAX {
                 spare.push(empty);
