@@ -17,7 +17,7 @@ use crate::edge::message::Field;
 use crate::edge::stored::asker::Asked;
 use crate::edge::stored::body::Relief;
 use crate::edge::stored::entry::{Entry, put_line};
-use crate::edge::stored::serve::{Serving, answer_of, mark};
+use crate::edge::stored::serve::{Serving, answer_of, as_it_came, mark};
 use crate::edge::stored::{Question, Shelf, fill};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -84,11 +84,12 @@ impl Question<'_> {
             }
         };
         let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
-        let Some(Place { terms, shape, span }) = place.filter(|place| self.is_answered_by(&answer, place))
-        else {
+        let Some(place) = place else {
             guard.release(arrived_ms);
             return self.pass_on(answer, &status);
         };
+        let is_answered = self.is_answered_by(&answer, &place);
+        let Place { terms, shape, span } = place;
         let asked_with = self.head.fields.as_slice();
         let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &terms, asked_with);
         let is_part = answer.status == 206;
@@ -101,13 +102,17 @@ impl Question<'_> {
                 status.is_stored = true;
                 self.asker.edge().tally.add(outcome);
                 let age_s = terms.age_s(arrived_ms);
-                let fields = Some(own_fields(std::mem::take(&mut answer.fields), is_part));
+                let fields = Some(own_fields(std::mem::take(&mut answer.fields), is_part && is_answered));
                 let (request, asker) = (&self.request, &self.asker);
                 let relief_of_client = (!is_part).then(|| Rc::clone(&relief));
                 let serving =
                     Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
                 fill::begin(body, writer, &relief).await;
-                answer_of(&object, serving)
+                if is_answered {
+                    answer_of(&object, serving)
+                } else {
+                    as_it_came(&object, answer.status, serving)
+                }
             }
         }
     }
@@ -143,7 +148,7 @@ impl Question<'_> {
 }
 
 /// A Range of whole blocks; None: the whole is to be asked for.
-fn blocks_around(text: &[u8], block_bytes: u64) -> Option<String> {
+pub fn blocks_around(text: &[u8], block_bytes: u64) -> Option<String> {
     let text = text.trim_ascii();
     if text.get(..6)?.eq_ignore_ascii_case(b"bytes=") && text.get(6) == Some(&b'-') {
         return std::str::from_utf8(text).ok().filter(|text| !text.contains(',')).map(str::to_owned);
