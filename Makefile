@@ -7,13 +7,14 @@ RUST_SOURCES := rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.r
 NATIVE := $(VENV)/.native
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup build demo test check format lint type house rust docs bench peers browser lock clean
+.PHONY: help setup build demo test check format lint type house rust docs bench fuzz peers browser lock clean
 
 help:
 	@echo "make demo     set up, then rehearse the outage of 2025-11-18 and print what users saw"
 	@echo "make test     set up, then run the tests"
 	@echo "make check    format, lint, types, house rules, Rust tests, Python tests, docs tests"
 	@echo "make bench    the benchmarks; results go to bench/results"
+	@echo "make fuzz     drive the readers of strangers' bytes, 10 million executions (needs cargo-fuzz)"
 	@echo "make peers    install nginx and HAProxy, to compare with (needs root)"
 	@echo "make browser  install Chromium, for tests in a browser (needs root)"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
@@ -78,6 +79,19 @@ bench: setup
 	@$(BIN)/python bench/detect/run.py
 	@$(BIN)/python bench/simulate/run.py
 	@$(BIN)/python bench/rehearse/run.py
+
+# No sanitizer: the crate forbids unsafe code, what is looked for are broken claims. So the stable compiler does.
+# What libFuzzer finds worth keeping goes into fuzz/target, not into the corpus.
+FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
+FUZZ_EXECUTIONS ?= 1000000
+
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; try: cargo install --locked cargo-fuzz"; exit 2; }
+	@for name in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/target/found/$$name; echo "== $$name"; \
+	  (cd fuzz && cargo fuzz run --fuzz-dir . --sanitizer none $$name target/found/$$name corpus/$$name \
+	    -- -runs=$(FUZZ_EXECUTIONS) -max_len=2048 -timeout=10 -print_final_stats=1 -verbosity=0) || exit 1; \
+	done
 
 peers:
 	apt-get update -qq && apt-get install -y -qq nginx-light haproxy
