@@ -7,7 +7,7 @@ RUST_SOURCES := rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.r
 NATIVE := $(VENV)/.native
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup build demo test check format lint type house rust docs bench faults floods soak peers browser lock clean
+.PHONY: help setup build demo test check format lint type house rust docs bench faults floods soak fuzz peers browser lock clean
 
 help:
 	@echo "make demo     set up, then rehearse the outage of 2025-11-18 and print what users saw"
@@ -18,6 +18,7 @@ help:
 	@echo "make faults   what users see while one upstream of two is sick: ours and the peers (20 minutes)"
 	@echo "make floods   a well-behaved client beside four floods"
 	@echo "make soak     faults, reloads, purges and plan changes at once (12 minutes; MINUTES=N)"
+	@echo "make fuzz     drive the readers of strangers' bytes, 10 million executions (needs cargo-fuzz)"
 	@echo "make browser  install Chromium, for tests in a browser (needs root)"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
 
@@ -92,6 +93,19 @@ floods: setup
 MINUTES ?= 10
 soak: setup
 	@$(BIN)/python bench/soak/run.py --minutes $(MINUTES)
+
+# No sanitizer: the crate forbids unsafe code, what is looked for are broken claims. So the stable compiler does.
+# What libFuzzer finds worth keeping goes into fuzz/target, not into the corpus.
+FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
+FUZZ_EXECUTIONS ?= 1000000
+
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; try: cargo install --locked cargo-fuzz"; exit 2; }
+	@for name in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/target/found/$$name; echo "== $$name"; \
+	  (cd fuzz && cargo fuzz run --fuzz-dir . --sanitizer none $$name target/found/$$name corpus/$$name \
+	    -- -runs=$(FUZZ_EXECUTIONS) -max_len=2048 -timeout=10 -print_final_stats=1 -verbosity=0) || exit 1; \
+	done
 
 peers:
 	@sh bench/install_peers.sh

@@ -23,6 +23,8 @@ pub mod dns;
 pub mod document;
 pub mod edge;
 pub mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod listen;
 pub mod metrics;
 pub mod purge;

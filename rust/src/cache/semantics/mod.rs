@@ -65,6 +65,6 @@ pub use storable::{Answer, Storing, store_decision};
 pub use update::{Merged, Updated, by_head, by_not_modified};
 
 #[cfg(test)]
-mod dice;
+pub(crate) mod dice;
 #[cfg(test)]
 mod stories;

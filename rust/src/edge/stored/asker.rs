@@ -20,6 +20,11 @@ use std::sync::Arc;
 const OF_THE_CLIENT: [&str; 6] =
     ["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"];
 
+/// See `OF_THE_CLIENT`.
+pub fn is_the_clients(field: &Field) -> bool {
+    OF_THE_CLIENT.iter().any(|name| field.is(name))
+}
+
 /// A question to the origin that can be asked again: for another block, or with conditions.
 pub struct Asker {
     edge: Rc<Edge>,
@@ -49,7 +54,6 @@ impl Asker {
         client: IpAddr,
         scheme: &'static str,
     ) -> Self {
-        let is_the_clients = |field: &Field| OF_THE_CLIENT.iter().any(|name| field.is(name));
         let reaches = |field: &&Field| !is_the_clients(field) && reaches_origin(&field.name, &shelf.rules);
         let head = RequestHead {
             method: Bytes::from_static(b"GET"),

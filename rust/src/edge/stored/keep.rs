@@ -19,7 +19,7 @@ use crate::edge::stored::blocks::{blocks_around, cut_out};
 use crate::edge::stored::body::{Relief, StoredBody};
 use crate::edge::stored::cut::Cut;
 use crate::edge::stored::entry::{Entry, put_line};
-use crate::edge::stored::serve::{Serving, answer_of, mark};
+use crate::edge::stored::serve::{Serving, answer_of, as_it_came, mark};
 use crate::edge::stored::{Question, Shelf, fill};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -108,15 +108,16 @@ impl Question<'_> {
             }
         };
         let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
-        let Some(place) = place.filter(|place| self.is_answered_by(&answer, place)) else {
+        let Some(place) = place else {
             guard.release(arrived_ms);
             return Err((answer, status));
         };
+        let is_answered = self.is_answered_by(&answer, &place);
         let asked_with = self.head.fields.as_slice();
         let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &place.terms, asked_with);
         match guard.start(head, place.shape, place.span) {
             Err(_) => Err((answer, status)),
-            Ok(writer) => Ok(self.serve_new(writer, &place, answer, status).await),
+            Ok(writer) => Ok(self.serve_new(writer, &place, answer, status, is_answered).await),
         }
     }
 
@@ -127,6 +128,7 @@ impl Question<'_> {
         place: &Place,
         mut answer: Answer,
         mut status: CacheStatus,
+        is_answered: bool,
     ) -> Answer {
         let object = Arc::clone(writer.object());
         let relief = Rc::new(Relief::default());
@@ -135,14 +137,15 @@ impl Question<'_> {
         self.asker.edge().tally.add(status.outcome);
         let terms = place.terms;
         let age_s = terms.age_s(terms.arrived_ms);
-        let fields = Some(own_fields(std::mem::take(&mut answer.fields), answer.status == 206));
+        let is_cut = answer.status == 206 && is_answered;
+        let fields = Some(own_fields(std::mem::take(&mut answer.fields), is_cut));
         let (request, asker) = (&self.request, &self.asker);
         // Blocks can be fetched again, and what is left over of a whole goes to this client.
         let is_whole = terms.part.is_none() && place.span == Span::default();
         let relief_of_client = is_whole.then(|| Rc::clone(&relief));
         let serving = Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
         fill::begin(body, place.skipped_bytes, writer, &relief).await;
-        answer_of(&object, serving)
+        if is_answered { answer_of(&object, serving) } else { as_it_came(&object, answer.status, serving) }
     }
 
     /// Whether the client gets all that it wants of what this answer brings; only an origin that gave another part than

@@ -22,6 +22,7 @@ pub mod hit;
 pub mod hit_h2;
 pub mod keep;
 pub mod pace;
+mod posted;
 pub mod purge;
 pub mod serve;
 mod shared;
@@ -93,7 +94,7 @@ pub async fn respond(edge: &Rc<Edge>, site: &Rc<Site>, incoming: Incoming) -> Re
     let fields = incoming.head.fields.as_slice();
     let request = Request::read(&incoming.head.method, fields, has_body, shelf.rules.obeys_clients);
     if let Err(reason) = may_look_up(&request) {
-        return pass_through(edge, shelf, incoming, reason).await;
+        return pass_through(edge, site, shelf, incoming, reason).await;
     }
     let Incoming { head, client, scheme, interim, .. } = incoming;
     let request = Request::read(&head.method, head.fields.as_slice(), false, shelf.rules.obeys_clients);
@@ -107,16 +108,23 @@ pub async fn respond(edge: &Rc<Edge>, site: &Rc<Site>, incoming: Incoming) -> Re
 /// A request that no cache answers; if it changed something, what is stored of it goes.
 async fn pass_through(
     edge: &Rc<Edge>,
+    site: &Rc<Site>,
     shelf: &Arc<Shelf>,
     incoming: Incoming,
     reason: Reason,
 ) -> Result<Answer, BodyError> {
     let head = incoming.head.clone();
-    let scheme = incoming.scheme;
-    let mut answer = Box::pin(forward(edge, incoming)).await?;
+    let (client, scheme, asked_ms) = (incoming.client, incoming.scheme, edge.now_ms());
+    let answer = Box::pin(forward(edge, incoming)).await?;
     if !answer.is_ours && invalidates(&head.method, answer.status) {
         invalidate(shelf, &head, scheme, &answer).await;
     }
+    let asked = Asked { answer, range: None, asked_ms, arrived_ms: edge.now_ms() };
+    if posted::is_for_get(shelf, &head, scheme, &asked) {
+        let asker = Rc::new(Asker::new(edge, site, shelf, &head, client, scheme));
+        return Ok(posted::keep(shelf, &head, asker, client, asked).await);
+    }
+    let mut answer = asked.answer;
     edge.tally.add(Outcome::Bypass(reason));
     if answer.status != 101 {
         let forwarded_status = (!answer.is_ours).then_some(answer.status);

@@ -68,8 +68,19 @@ pub fn answer_of(object: &Arc<Object<Entry>>, mut serving: Serving<'_>) -> Answe
     finished(answer, &serving)
 }
 
+/// The bytes of an object as its origin sent them, whatever the request wanted.
+pub fn as_it_came(object: &Arc<Object<Entry>>, status: u16, mut serving: Serving<'_>) -> Answer {
+    let fields = serving.fields.take().unwrap_or_else(|| fields_of(&object.head.wire));
+    let length = object.body.length();
+    let body = stream(object, vec![Part::Span(0, length)], &serving);
+    finished(Answer { status, fields, length, body, is_ours: false }, &serving)
+}
+
 fn finished(mut answer: Answer, serving: &Serving<'_>) -> Answer {
-    let is_asked = matches!(serving.status.outcome, Outcome::Miss | Outcome::VaryMiss | Outcome::PartialMiss);
+    let is_asked = matches!(
+        serving.status.outcome,
+        Outcome::Miss | Outcome::VaryMiss | Outcome::PartialMiss | Outcome::Bypass(_)
+    );
     if serving.age_s > 0 || !is_asked {
         answer.fields.push(Field::new("age", serving.age_s.to_string()));
     }

@@ -19,7 +19,7 @@ const TARGET_BYTES_MAX: usize = 1 << 16;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Damaged;
 
-fn encode(note: &Note, out: &mut Vec<u8>) {
+pub fn encode(note: &Note, out: &mut Vec<u8>) {
     let start = out.len();
     let (kind, target) = match &note.target {
         None => (0, Vec::new()),
@@ -38,7 +38,7 @@ fn encode(note: &Note, out: &mut Vec<u8>) {
 }
 
 /// The first note of `bytes` and how long it is; None when it is cut off.
-fn decode(bytes: &[u8]) -> Result<Option<(Note, usize)>, Damaged> {
+pub fn decode(bytes: &[u8]) -> Result<Option<(Note, usize)>, Damaged> {
     let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).map_err(|_| Damaged);
     let Some((length, _)) = bytes.split_at_checked(8) else { return Ok(None) };
     let (length, complement) = (word(length)? as u32, (word(length)? >> 32) as u32);
