@@ -207,7 +207,8 @@ def table(result: dict) -> str:
     shown = result["machine"]
     lines = [
         f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"1-minute load {shown['load_1m']} at the end. The flood shares the cores, and takes what the others leave.",
+        f"1-minute load {shown['load_1m']} at the end. The flood shares the cores, and takes what the others "
+        "leave.",
         "",
         "| flood | p99 quiet | p99 beside it | failed | resident quiet | peak | what came of the flood |",
         "|---|---:|---:|---:|---:|---:|---|",
