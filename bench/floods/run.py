@@ -17,6 +17,7 @@ or the edge's resident memory went over its budget and 15 %.
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -46,6 +47,9 @@ SLOW_HEADS, REQUESTS, STREAMS, FRAMES = 5_000, 100_000, 1_000_000, 1_000_000
 ABUSE_S = 8
 QUIET_S, RATE_RPS = 5, 50
 TIMES_MAX = 3
+ATTACK_NICE = 10
+"""An attacker has processors of its own. Here it shares ours, and takes what the others leave."""
+
 PREFIX_RPS = 2 * RATE_RPS
 """What one address may ask for, where the edge knows such a limit."""
 
@@ -76,6 +80,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.attack:
         _let_open_many_files()
+        os.nice(ATTACK_NICE)
         print(json.dumps(asyncio.run(attack(asked.attack, asked.port, asked.scale))))
         return 0
     rows = [asyncio.run(beside(flood, asked.scale)) for flood in asked.floods.split(",")]
@@ -202,7 +207,8 @@ def table(result: dict) -> str:
     shown = result["machine"]
     lines = [
         f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"1-minute load {shown['load_1m']} at the end. The flood and the edge share the cores.",
+        f"1-minute load {shown['load_1m']} at the end. The flood shares the cores, and takes what the others "
+        "leave.",
         "",
         "| flood | p99 quiet | p99 beside it | failed | resident quiet | peak | what came of the flood |",
         "|---|---:|---:|---:|---:|---:|---|",
