@@ -18,11 +18,11 @@ import contextlib
 import json
 import re
 import socket
-import struct
 import sys
 import tempfile
 import threading
 import time
+from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
@@ -38,16 +38,20 @@ RESULTS = Path(__file__).parent.parent / "results"
 SIZES = (1_000, 30_000, 300_000, 1 << 20, 2_500_000, 5_000_000)
 OBJECTS = 60
 CLIENTS = 4
-UP_S = (0.3, 1.5)
+ANSWERS = (20, 400)
+"""After how many answers the edge is killed, at least and at most."""
+
+UP_S = 20.0
+"""A slower edge is killed then."""
+
 FIRST_HIT_S = 1.0
-CELL = struct.Struct("<IIQ")
-"""Object, version, place: a body is made of these."""
 
 
 def body_of(number: int, version: int, first: int, end: int) -> bytes:
-    size = CELL.size
-    cells = (CELL.pack(number, version, cell) for cell in range(first // size, -(-end // size)))
-    return b"".join(cells)[first % size : first % size + end - first]
+    """Bytes of an object: every eight of them are its number, its version and their place."""
+    base = number << 40 | version << 24
+    cells = array("Q", range(base + first // 8, base - (-end // 8)))
+    return cells.tobytes()[first % 8 : first % 8 + end - first]
 
 
 def serve(connection: socket.socket) -> None:
@@ -154,7 +158,9 @@ def kills(number: int, folder: str, dice: Random) -> dict[str, object]:
         try:
             for _ in range(number):
                 with edge(origin_port, "--memory", "32MB", "--disk", f"{folder}:200MB", port=port) as one:
-                    over.wait(dice.uniform(*UP_S))
+                    wanted, until = tally.answers + dice.randrange(*ANSWERS), time.monotonic() + UP_S
+                    while tally.answers < wanted and time.monotonic() < until:
+                        over.wait(0.005)
                     recalled += one.metric("polycdn_cache_disk_hits_total")
                     one.kill()
         finally:
