@@ -18,6 +18,11 @@ pub fn moment() -> Instant {
     Instant::now()
 }
 
+/// The same moment, for timers.
+pub fn timer_moment() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Milliseconds UTC of a file's time stamp, 0 before 1970.
 pub fn file_ms(stamp: SystemTime) -> u64 {
     stamp.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

@@ -195,8 +195,8 @@ def test_a_body_that_contradicts_its_own_digest_never_looks_whole(shared_edge):
     with Provider(serves(wrong, more=f"repr-digest: sha-256=:{right}:\r\n")) as bad:
         shared_edge.serve(service(bad, cache=True))
         for _ in range(2):
-            reply = parse(shared_edge.raw(get("/told")))
-            assert len(reply.body) < len(BODY)
+            _, _, body = shared_edge.raw(get("/told")).partition(b"\r\n\r\n")
+            assert len(body) < len(BODY)
         assert len(bad.requests) == 2, "what was wrong was kept"
 
 

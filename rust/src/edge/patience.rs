@@ -1,5 +1,6 @@
 //! A time limit that is set for every wait and hardly ever reached.
 
+use crate::clock::timer_moment;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -40,7 +41,7 @@ pub async fn within<T>(
     let mut until = None;
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => timer(cx, *until.get_or_insert_with(|| Instant::now() + limit)).map(|()| None),
+        Poll::Pending => timer(cx, *until.get_or_insert_with(|| timer_moment() + limit)).map(|()| None),
     })
     .await
 }
@@ -59,7 +60,7 @@ mod tests {
         // The long wait has set the timer when the short one within it needs it.
         assert_eq!(within(hour, within(moment, pending::<()>(), timer), timer).await, Some(None));
         for limit_ms in [20, 1, 7, 7, 30] {
-            let (began, limit) = (Instant::now(), Duration::from_millis(limit_ms));
+            let (began, limit) = (timer_moment(), Duration::from_millis(limit_ms));
             assert_eq!(within(limit, pending::<()>(), timer).await, None);
             assert!(began.elapsed() >= limit);
         }

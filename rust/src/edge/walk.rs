@@ -1,6 +1,7 @@
 //! One request at the upstreams: in their order, one beside the other where one is silent, until one answers well.
 
 use crate::choose::{Reached, Stance, may_repeat};
+use crate::clock::timer_moment;
 use crate::count::{Outcome, Reason};
 use crate::document::IdempotencyScope;
 use crate::edge::answer::{Answer, Body, relayed};
@@ -23,7 +24,6 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A body up to this size is waited for, for so long, before the answer is passed on: if its upstream breaks off
 /// meanwhile, the next one can still be asked.
@@ -194,7 +194,7 @@ impl Walk {
         let (mut nothing, mut nothing_too) = (None, None);
         let mut first = pin!(self.ask(order, provider, destination, &mut nothing));
         let mut timer = self.route.site.take_timer();
-        let until = Instant::now() + Duration::from_millis(after_ms.unwrap_or(most_ms));
+        let until = timer_moment() + Duration::from_millis(after_ms.unwrap_or(most_ms));
         tokio::select! {
             biased;
             came = &mut first => return Ok((came?, None)),

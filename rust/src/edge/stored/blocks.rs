@@ -21,7 +21,7 @@ pub fn blocks_around(range: &[u8], block_bytes: u64, ranges_max: usize) -> Optio
     let from = from / block_bytes * block_bytes;
     match to {
         Some(to) => {
-            let last = (to / block_bytes + 1).saturating_mul(block_bytes) - 1;
+            let last = (to / block_bytes).saturating_add(1).saturating_mul(block_bytes) - 1;
             Some(format!("bytes={from}-{last}"))
         }
         None if from == 0 => None,
