@@ -154,7 +154,13 @@ impl Body {
 
     /// Ends a fill that was claimed.
     pub fn unclaim(&self, block: u64, fill: &BlockFill, end: End) {
-        self.lock().remove(&block);
+        let mut fills = self.lock();
+        fills.remove(&block);
+        if fills.is_empty() {
+            // A body that is complete keeps no room for what it waited for.
+            *fills = FxHashMap::default();
+        }
+        drop(fills);
         fill.finish(end);
     }
 
