@@ -14,7 +14,7 @@ use crate::edge::message::Field;
 use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
-use crate::edge::stored::{Question, terms_of};
+use crate::edge::stored::{Question, passed, terms_of};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,9 +40,10 @@ impl Question<'_> {
 
     /// A HEAD that what is stored cannot answer: the origin's answer, which says something of what is stored too.
     pub(super) async fn head_through(mut self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
-        let asked = self.through(Outcome::Validated(doubt)).await;
+        let outcome = Outcome::Validated(doubt);
+        let asked = self.through(outcome).await;
         if asked.answer.is_ours {
-            return asked.answer;
+            return passed(asked.answer, outcome);
         }
         let (store, rules) = (&self.shelf.store, &self.shelf.rules);
         let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
@@ -60,7 +61,7 @@ impl Question<'_> {
             }
             Updated::Unrelated => {}
         }
-        asked.answer
+        passed(asked.answer, outcome)
     }
 
     /// What another's fetch means for this request; None: nothing.
