@@ -12,7 +12,8 @@ pub fn range(bytes: &[u8]) {
     let shift = u32::from(input.byte()) % 64;
     let (length, ranges_max) = (input.word() >> shift, usize::from(input.byte() % 20));
     let block_bytes = 1 << (u32::from(input.byte()) % 24);
-    let text = input.0;
+    // As a value comes from a head.
+    let text = input.0.trim_ascii();
     let found = wanted(text, length, ranges_max);
     match &found {
         Wanted::One(span) => check_span(*span, length),

@@ -150,6 +150,13 @@ async fn invalidate(shelf: &Shelf, head: &RequestHead, scheme: &str, answer: &An
     }
 }
 
+/// An answer that goes to its client as it came, with what the cache did.
+fn passed(mut answer: Answer, outcome: Outcome) -> Answer {
+    let forwarded_status = (!answer.is_ours).then_some(answer.status);
+    mark(&mut answer, &CacheStatus { forwarded_status, ..CacheStatus::new(outcome) });
+    answer
+}
+
 /// The terms of an object, stale if a purge said so.
 fn terms_of(object: &Object<Entry>, now_ms: u64) -> StoredMeta {
     let terms = object.head.meta.terms;
@@ -247,9 +254,10 @@ impl Question<'_> {
     /// The client's own request, conditions and all; its answer is for nobody else.
     async fn alone(mut self, outcome: Outcome) -> Answer {
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        self.through(interim, outcome).await.answer
+        passed(self.through(interim, outcome).await.answer, outcome)
     }
 
+    /// The origin's own answer to the client's own request; nothing of ours is in it yet.
     async fn through(&self, interim: Interim, outcome: Outcome) -> Asked {
         let edge = Rc::clone(self.asker.edge());
         edge.tally.add(outcome);
@@ -260,9 +268,7 @@ impl Question<'_> {
             Incoming { head, source: None, client: self.client, scheme, interim, is_counted: true };
         let asked_ms = edge.now_ms();
         let answer = Box::pin(forward(&edge, incoming)).await;
-        let mut answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
-        let forwarded_status = (!answer.is_ours).then_some(answer.status);
-        mark(&mut answer, &CacheStatus { forwarded_status, ..CacheStatus::new(outcome) });
+        let answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
         Asked { answer, range: None, asked_ms, arrived_ms: edge.now_ms() }
     }
 

@@ -15,7 +15,7 @@ use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
 use crate::edge::stored::shared::settle;
-use crate::edge::stored::{Question, terms_of};
+use crate::edge::stored::{Question, passed, terms_of};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,10 +41,11 @@ impl Question<'_> {
 
     /// A HEAD that what is stored cannot answer: the origin's answer, which says something of what is stored too.
     pub(super) async fn head_through(mut self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
+        let outcome = Outcome::Validated(doubt);
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let asked = self.through(interim, Outcome::Validated(doubt)).await;
+        let asked = self.through(interim, outcome).await;
         if asked.answer.is_ours {
-            return asked.answer;
+            return passed(asked.answer, outcome);
         }
         let (store, rules) = (&self.shelf.store, &self.shelf.rules);
         let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
@@ -62,7 +63,7 @@ impl Question<'_> {
             }
             Updated::Unrelated => {}
         }
-        asked.answer
+        passed(asked.answer, outcome)
     }
 
     /// What another's fetch means for this request; None: nothing.
