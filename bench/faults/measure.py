@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -68,6 +69,8 @@ class Cell:
 
 def measure(case: Case) -> dict:
     """The calmest of a few tries, ready for JSON: its case, and a cell for each workload."""
+    # A run that is ended ends its target too: sys.exit unwinds, the signal alone would not.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for content in (CONTENT, other_version(CONTENT)):
         statics(content)  # Made before anything is timed: 20 MB from a seed take a moment.
     tries = []
