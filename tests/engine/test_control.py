@@ -18,7 +18,7 @@ from engine_process import Engine, engine, poll
 
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
-from polycdn.model.settings import CacheRules, Certificate, Limits, Settings, Zone
+from polycdn.model.settings import CacheRules, Certificate, Digest, Forwarded, Limits, Settings, Zone
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
 from polycdn.model.wire import canonical, digest, to_json
 
@@ -296,8 +296,11 @@ def test_every_field_of_the_model_is_understood(server):
         Zone(zone.apex, zone.name_servers, zone.mailbox, 1, 2, 3, 4),
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
         CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
+        Forwarded("both", True, False),
+        (Digest("/a", 5, "ab" * 32, 4, ("cd" * 32, "ef" * 32)),),
     )
-    for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint):
+    inner = (settings.limits, settings.cache, settings.zone, settings.forwarded, settings.digests[0])
+    for one in (settings, *inner, expect, endpoint):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -310,7 +313,7 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone, CacheRules):
+    for model in (Limits, Zone, CacheRules, Forwarded):
         for field in fields(model):
             if isinstance(field.default, int):
                 value = str(field.default).lower()

@@ -2,9 +2,10 @@
 
 use crate::choose::{Reached, may_repeat};
 use crate::count::Reason;
-use crate::document::{Expect, Limits};
+use crate::document::{Expect, ForwardedRules, Limits};
 use crate::edge::body::{BodyError, Pump, PumpError};
 use crate::edge::destination::{Destination, Failure};
+use crate::edge::forwarded::{is_told_anew, put_lines};
 use crate::edge::framing::Framing;
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, parse_answer};
@@ -15,6 +16,7 @@ use bytes::{Buf, Bytes};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -272,37 +274,34 @@ fn fits_field(head: &AnswerHead, name: &str, value: &str) -> bool {
 }
 
 /// The request's head for an upstream, with what a proxy adds (RFC 9110 §7.6.3).
-pub fn head_bytes(head: &RequestHead, client: &str, scheme: &str, loop_id: &str) -> Bytes {
+pub fn head_bytes(
+    head: &RequestHead,
+    client: IpAddr,
+    scheme: &str,
+    loop_id: &str,
+    rules: ForwardedRules,
+) -> Bytes {
     let mut bytes = Vec::with_capacity(512);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
     put(&[&head.method, b" ", &head.target, b" HTTP/1.1\r\nhost: ", &head.authority, b"\r\n"]);
-    let (mut forwarded, mut loops): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
+    let mut loops: Vec<&[u8]> = Vec::new();
     for field in &head.fields {
-        if field.is("x-forwarded-for") {
-            forwarded.push(field.value.chunk());
-        } else if field.is("cdn-loop") {
+        if field.is("cdn-loop") {
             loops.push(field.value.chunk());
-        } else if !field.is("x-forwarded-proto") {
+        } else if !is_told_anew(field) {
             put(&[&field.name, b": ", &field.value, b"\r\n"]);
         }
     }
-    forwarded.push(client.as_bytes());
     loops.push(loop_id.as_bytes());
-    put(&[
-        b"x-forwarded-for: ",
-        &forwarded.join(&b", "[..]),
-        b"\r\nx-forwarded-proto: ",
-        scheme.as_bytes(),
-        b"\r\ncdn-loop: ",
-        &loops.join(&b", "[..]),
-        b"\r\n",
-    ]);
+    put(&[b"cdn-loop: ", &loops.join(&b", "[..]), b"\r\n"]);
     let version: &[u8] = match head.version {
         0 => b"1.0",
         1 => b"1.1",
         _ => b"2",
     };
-    put(&[b"via: ", version, b" polycdn\r\n"]);
+    if rules.has_via {
+        put(&[b"via: ", version, b" polycdn\r\n"]);
+    }
     match head.framing {
         Framing::Length(length) => put(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]),
         Framing::Chunked => put(&[b"transfer-encoding: chunked\r\n"]),
@@ -311,6 +310,7 @@ pub fn head_bytes(head: &RequestHead, client: &str, scheme: &str, loop_id: &str)
     if let Some(protocols) = &head.upgrade {
         put(&[b"connection: upgrade\r\nupgrade: ", protocols, b"\r\n"]);
     }
-    put(&[b"\r\n"]);
+    put_lines(rules, head, client, scheme, &mut bytes);
+    bytes.extend_from_slice(b"\r\n");
     Bytes::from(bytes)
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing has gone to the client yet while this runs: whatever fails here, the next upstream may be asked.
 
+use crate::access;
 use crate::choose::{Reached, Stance, is_clearly_better, line_up, may_repeat};
 use crate::count::{Outcome, Reason};
 use crate::edge::answer::{Answer, Body, Relay, Report, relayed};
@@ -117,7 +118,7 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     let limits = &site.service.settings.limits;
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let order = Order {
-        bytes: &head_bytes(&head, &client.to_canonical().to_string(), scheme, edge.loop_id()),
+        bytes: &head_bytes(&head, client, scheme, edge.loop_id(), site.service.settings.forwarded),
         expected: site.prepared.expected.get(&*head.target),
         head: &head,
         limits,
@@ -254,6 +255,7 @@ impl Walk<'_> {
     }
 
     fn report(&self, provider: u16, first_byte_ms: u32, verdict: Reason) -> Report {
+        access::note_provider(self.site.service.upstream_name(provider));
         Report {
             edge: Rc::clone(self.edge),
             site: Rc::clone(self.site),
@@ -392,5 +394,7 @@ fn answered(
         .is_some_and(|kind| kind.starts_with(b"text/event-stream"));
     let idle = Duration::from_millis(order.limits.idle_timeout_ms);
     let idle = if is_events { idle.max(QUIET_EVENTS) } else { idle };
-    relayed(response, |response| Relay::new(response, destination, idle, pump, report), order.head.is_head())
+    let has_via = report.site.service.settings.forwarded.has_via;
+    let make = |response| Relay::new(response, destination, idle, pump, report);
+    relayed(response, make, order.head.is_head(), has_via)
 }

@@ -1,5 +1,7 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
+use crate::access;
+use crate::clock;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
@@ -65,12 +67,15 @@ struct Connection {
     client: IpAddr,
     scheme: &'static str,
     scratch: RefCell<Vec<u8>>,
+    /// The request that was read last gets a line in the access log.
+    is_drawn: Cell<bool>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
     let scratch = RefCell::default();
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch };
+    let is_drawn = Cell::new(false);
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch, is_drawn };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -89,7 +94,10 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
                 }
             }
             Next::Head(head) => {
-                if !Box::pin(connection.request(&head)).await {
+                let asker = connection.edge.asker(client, scheme, "h1");
+                let is_drawn = connection.is_drawn.replace(false);
+                let request = Box::pin(connection.request(&head));
+                if !connection.edge.sampler.traced(is_drawn, asker, request).await {
                     return;
                 }
             }
@@ -122,7 +130,7 @@ impl Connection {
         tokio::select! {
             biased;
             filled = async { self.wire.readable().await; self.wire.fill().await } => matches!(filled, Ok(1..)),
-            () = self.edge.drained() => false,
+            () = self.edge.idle_is_over() => false,
             () = sleep(patience) => false,
         }
     }
@@ -156,8 +164,10 @@ impl Connection {
     }
 
     fn hit_or_head(&self, unread: &mut BytesMut, end: usize) -> Next {
+        self.is_drawn.set(self.edge.sampler.draw());
         let found = unread
             .get(..end)
+            .filter(|_| !self.is_drawn.get())
             .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.scratch.borrow_mut()));
         match found {
             Some(found) => {
@@ -171,6 +181,7 @@ impl Connection {
     /// Writes an answer from memory; whether another request may follow.
     async fn send_hit(&self, hit: Hit) -> bool {
         let head = std::mem::take(&mut *self.scratch.borrow_mut());
+        self.edge.traffic.waited(Duration::ZERO);
         let is_sent = self.write(&[&head, &hit.body], hit.idle).await.is_ok();
         *self.scratch.borrow_mut() = head;
         if is_sent && !hit.is_persistent {
@@ -188,7 +199,13 @@ impl Connection {
                 return false;
             }
         };
-        let limits = self.edge.site(&head.authority).map(|site| site.service.settings.limits.clone());
+        let site = self.edge.site(&head.authority);
+        access::note_request(
+            site.as_ref().map_or("", |site| &*site.service.name),
+            &head.method,
+            &head.target,
+        );
+        let limits = site.map(|site| site.service.settings.limits.clone());
         if limits.as_ref().is_some_and(|limits| bytes.len() as u64 > limits.head_bytes_max) {
             self.refuse(TOO_LARGE).await;
             return false;
@@ -212,7 +229,7 @@ impl Connection {
             0 => Interim::Nowhere,
             _ => Interim::H1(Rc::clone(&self.wire)),
         };
-        let (client, scheme) = (self.client, self.scheme);
+        let (client, scheme, began) = (self.client, self.scheme, clock::moment());
         let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
         let forwarded = tokio::select! {
             biased;
@@ -231,6 +248,7 @@ impl Connection {
                 return false;
             }
         };
+        self.edge.traffic.waited(clock::moment().saturating_duration_since(began));
         // A client that still waits to be told to go on may send its body, or the next request: nobody can know.
         let is_body_settled = decoder.borrow().is_done() || !owes_continue.replace(false);
         shape.is_persistent &= is_body_settled && !self.edge.is_draining();
@@ -285,6 +303,7 @@ impl Connection {
 
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
     async fn send(&self, answer: Answer, shape: &Shape) -> bool {
+        access::note_answer(answer.status);
         let (framing, is_persistent) = framing_of(&answer, shape);
         let head = head_bytes(&answer, shape, framing, is_persistent, &self.edge.date());
         let is_whole = match answer.body {
@@ -366,9 +385,13 @@ impl Connection {
         let mut write = pin!(self.wire.write_all(&mut slices));
         // Mostly the kernel takes all at once, and no timer is needed.
         match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
-            Poll::Ready(written) => written,
-            Poll::Pending => timeout(idle, write).await?,
+            Poll::Ready(written) => written?,
+            Poll::Pending => timeout(idle, write).await??,
         }
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        self.edge.traffic.sent(bytes);
+        access::note_sent(bytes);
+        Ok(())
     }
 
     /// Bytes both ways until either side ends or nothing moves.

@@ -1,5 +1,7 @@
 //! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
 
+use crate::access;
+use crate::clock;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
@@ -133,7 +135,9 @@ async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) 
         open.set(open.get() + 1);
         let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
         tokio::task::spawn_local(async move {
-            exchange(&edge, request, respond, client, scheme).await;
+            let work = exchange(&edge, request, respond, client, scheme);
+            let asker = edge.asker(client, scheme, "h2");
+            edge.sampler.traced(edge.sampler.draw(), asker, work).await;
             open.set(open.get().saturating_sub(1));
         });
     }
@@ -153,6 +157,9 @@ async fn exchange(
         Ok(head) => head,
         Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
     };
+    let began = clock::moment();
+    let site = edge.site(&head.authority);
+    access::note_request(site.as_ref().map_or("", |site| &*site.service.name), &head.method, &head.target);
     let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
     let interim = Interim::H2(Rc::clone(&respond));
     let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
@@ -161,6 +168,7 @@ async fn exchange(
         forwarded = forward::respond(edge, incoming) => forwarded,
         _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
     };
+    edge.traffic.waited(clock::moment().saturating_duration_since(began));
     match forwarded {
         Ok(answer) => send(edge, &respond, answer, is_head).await,
         Err(BodyError::Gone) => respond.borrow_mut().send_reset(Reason::CANCEL),
@@ -257,6 +265,7 @@ fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'sta
 }
 
 async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answer, is_head: bool) {
+    access::note_answer(answer.status);
     let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_) | Body::Stored(_));
     let Some(response) = response_head(&answer, edge.date()) else {
         return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
@@ -264,10 +273,10 @@ async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answe
     let Ok(mut stream) = respond.borrow_mut().send_response(response, !has_body) else { return };
     match answer.body {
         Body::Full(bytes) if has_body => {
-            let _ = send_piece(&mut stream, bytes, true).await;
+            let _ = send_piece(edge, &mut stream, bytes, true).await;
         }
-        Body::Relay(relay) if has_body => relay_body(&mut stream, Flow::Relay(relay)).await,
-        Body::Stored(body) if has_body => relay_body(&mut stream, Flow::Stored(body)).await,
+        Body::Relay(relay) if has_body => relay_body(edge, &mut stream, Flow::Relay(relay)).await,
+        Body::Stored(body) if has_body => relay_body(edge, &mut stream, Flow::Stored(body)).await,
         _ => {}
     }
 }
@@ -305,7 +314,7 @@ fn header_map(fields: &[Field]) -> Option<HeaderMap> {
 }
 
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
+async fn relay_body(edge: &Edge, stream: &mut SendStream<Bytes>, mut relay: Flow) {
     loop {
         let piece = tokio::select! {
             biased;
@@ -314,7 +323,7 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
         };
         match piece {
             Ok(Some(piece)) => {
-                if !send_piece(stream, piece, false).await {
+                if !send_piece(edge, stream, piece, false).await {
                     return;
                 }
             }
@@ -338,7 +347,7 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
 }
 
 /// Sends as the client's window allows; false if the client wants no more, or grants nothing for too long.
-async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
+async fn send_piece(edge: &Edge, stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
     while !piece.is_empty() {
         stream.reserve_capacity(piece.len());
         let granted = match timeout(WRITE_IDLE, poll_fn(|cx| stream.poll_capacity(cx))).await {
@@ -350,6 +359,8 @@ async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: b
             }
         };
         let part = piece.split_to(granted);
+        edge.traffic.sent(part.len());
+        access::note_sent(part.len());
         if stream.send_data(part, is_last && piece.is_empty()).is_err() {
             return false;
         }

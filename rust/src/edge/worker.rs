@@ -1,6 +1,7 @@
 //! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
 //! the table, which is swapped whole.
 
+use crate::access::{Asker, Sampler};
 use crate::cache::store::{Front, resident_bytes};
 use crate::choose::{Allowance, Budget};
 use crate::clock;
@@ -10,16 +11,17 @@ use crate::edge::destination::Destination;
 use crate::edge::role::{EdgeRole, Prepared};
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::Tally;
+use crate::edge::traffic::Traffic;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
-use crate::runtime::{Engine, Worker};
+use crate::runtime::{Engine, Stage, Worker};
 use crate::table::{Service, Snapshot};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -27,9 +29,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-
-/// How long a drain waits for what is under way; less than the runtime's own limit.
-const DRAIN: Duration = Duration::from_secs(25);
 
 /// Pause when the system has no connection to give (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,6 +67,8 @@ pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     pub tally: Arc<Tally>,
+    pub traffic: Arc<Traffic>,
+    pub sampler: Sampler,
     /// The hottest objects, with a buffer for the keys that ask for them.
     front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
     index: usize,
@@ -90,6 +91,8 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
+            traffic: worker.engine.role.new_traffic(),
+            sampler: Sampler::new(worker.engine.role.access_log()),
             front: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
@@ -113,6 +116,11 @@ impl Edge {
     pub fn now_ms(&self) -> u64 {
         let since = clock::moment().saturating_duration_since(self.began.0);
         self.began.1.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How a request came that is read just now, for its line in the access log.
+    pub fn asker(&self, client: IpAddr, scheme: &'static str, protocol: &'static str) -> Asker {
+        Asker { client, scheme, protocol, at_ms: self.now_ms() }
     }
 
     /// The Date field's value (RFC 9110 §6.6.1), made once a second.
@@ -192,6 +200,12 @@ impl Edge {
         }
     }
 
+    /// Returns once a connection on which nothing is under way is to be closed.
+    pub async fn idle_is_over(&self) {
+        self.drained().await;
+        self.engine.reached(Stage::Leaving).await;
+    }
+
     fn begin_drain(&self) {
         self.is_draining.set(true);
         self.drain.notify_waiters();
@@ -228,8 +242,9 @@ impl Edge {
         }
     }
 
-    /// Lets the disk tier finish what it has begun.
+    /// Lets the access log and the disk tier finish what they have begun.
     async fn flush(&self) {
+        let _ = timeout(FLUSH, self.sampler.flush()).await;
         let store = self.engine.role.store().filter(|_| self.index == 0);
         if let Some(disk) = store.and_then(|store| store.disk()) {
             let _ = timeout(FLUSH, disk.flush()).await;
@@ -279,6 +294,7 @@ struct Open(Rc<Edge>);
 impl Open {
     fn new(edge: &Rc<Edge>) -> Self {
         edge.open.set(edge.open.get() + 1);
+        edge.traffic.opened(edge.open.get());
         Self(Rc::clone(edge))
     }
 }
@@ -286,6 +302,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.traffic.closed(self.0.open.get());
         self.0.closed.notify_waiters();
     }
 }
@@ -319,7 +336,10 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
     for task in accepting {
         let _ = task.await;
     }
-    let _ = timeout(DRAIN, edge.all_closed()).await;
+    tokio::select! {
+        () = edge.all_closed() => {}
+        () = worker.engine.reached(Stage::Stopped) => {}
+    }
     tidying.abort();
     upkeep.abort();
     edge.flush().await;
@@ -328,7 +348,7 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
 
 async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
     let mut late = 0;
-    while late < LATE_MAX {
+    while late < LATE_MAX && edge.engine.stage() != Stage::HandedOver {
         late += usize::from(edge.is_draining());
         // Whoever connected before the drain is still served: what waits in the listener's queue comes first.
         let accepted = tokio::select! {
@@ -353,7 +373,9 @@ async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: 
         return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;
     };
     let (patience, _) = edge.client_limits();
-    let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else { return };
+    let accepted = timeout(patience, acceptor.accept(stream)).await;
+    edge.traffic.handshake(matches!(accepted, Ok(Ok(_))));
+    let Ok(Ok(stream)) = accepted else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Stream::Server(Box::new(stream));
     if is_http2 {
