@@ -9,7 +9,6 @@ use crate::edge::message::{RequestHead, phrase, value_of};
 use crate::edge::wire::{Stream, Wire};
 use crate::error::Refusal;
 use crate::metrics::CONTENT_TYPE;
-use crate::purge::PurgeOrder;
 use crate::runtime::Role;
 use serde_json::json;
 use std::cell::RefCell;
@@ -157,8 +156,7 @@ fn purge<R: Role>(control: &Rc<RefCell<Control<R>>>, head: &RequestHead, body: &
     if !is_allowed(head, file) {
         return Reply::problem(401, "the request has not the token of admin_token_file as its bearer token");
     }
-    let purged = PurgeOrder::parse(body).and_then(|order| control.purge(&order));
-    match purged {
+    match control.purge(body) {
         Ok(purged) => Reply {
             status: 200,
             content_type: "application/json",

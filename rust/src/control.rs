@@ -4,39 +4,41 @@
 
 use crate::admin;
 use crate::clock;
+use crate::control_socket::{Connections, LINE_BYTES_MAX, accept};
 use crate::count::{Ring, WorkerCounts};
 use crate::error::{EngineError, Refusal};
+use crate::handover::{BATCH, Batch, Handed, Label, Predecessor};
 use crate::listen::Listeners;
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
-use crate::runtime::{DRAIN_MAX, Engine, Role, Stage, panic_text};
+use crate::runtime::{Engine, LAST_REQUEST, Role, Stage, panic_text};
 use crate::store::{Refresh, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::cell::{Cell, RefCell};
-use std::fs;
+use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::AbortHandle;
 
 pub const CONTROL_FORMAT: &str = "polycdn/control/1";
 
-/// The longest line read or written, without its end.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Left free in a line for what stands around the rows of `counts`.
 const LINE_BYTES_SPARE: usize = 16 * 1024;
-const CONNECTIONS_MAX: usize = 64;
 /// How often the stamps of certificate files are looked at.
 const STAMPS_EVERY_S: u64 = 5;
+/// A process that was given sockets has so long to take our place.
+const HEIR_MS_MAX: u64 = 60_000;
+/// What workers may take to end once the time is over.
+const LAST_WORK: Duration = Duration::from_secs(4);
 /// Seconds end a little before the tick, so that a tick never falls just before the end of one.
 const TICK_DELAY: Duration = Duration::from_millis(5);
 
@@ -50,6 +52,9 @@ enum Word {
     Status {},
     Counts { since_ms: u64 },
     Drain {},
+    Handover { from: usize },
+    Taken {},
+    Purge { order: serde_json::Value },
 }
 
 /// Everything that the control thread owns.
@@ -59,6 +64,13 @@ pub struct Control<R: Role> {
     ring: Ring,
     counts: Vec<Arc<WorkerCounts>>,
     listeners: Listeners,
+    /// A descriptor of every socket, until they are handed over or closed.
+    kept: Vec<Handed>,
+    /// The connection whose process is about to take our place, and since when.
+    heir: Option<(u64, u64)>,
+    /// Whose place was taken here, while it still finishes what it has.
+    predecessor: RefCell<Option<Predecessor>>,
+    admin: Option<AbortHandle>,
     /// Since the start.
     seconds: u64,
     /// Whether the newest reload (or the start) had no error, and when it was.
@@ -70,10 +82,23 @@ impl<R: Role> Control<R> {
         engine: Arc<Engine<R>>,
         store: Store<R>,
         counts: Vec<Arc<WorkerCounts>>,
-        listeners: Listeners,
+        (listeners, kept, predecessor): (Listeners, Vec<Handed>, Option<Predecessor>),
     ) -> Self {
         let reload = (store.errors().is_empty(), clock::now_ms());
-        Self { engine, store, ring: Ring::default(), counts, listeners, seconds: 0, reload }
+        let ring = Ring::default();
+        Self {
+            engine,
+            store,
+            ring,
+            counts,
+            listeners,
+            kept,
+            heir: None,
+            predecessor: RefCell::new(predecessor),
+            admin: None,
+            seconds: 0,
+            reload,
+        }
     }
 
     /// Says `ready` once signals are heard. Serves the socket, closes the seconds and hears signals until the engine has stopped.
@@ -93,32 +118,43 @@ impl<R: Role> Control<R> {
         let control = Rc::new(RefCell::new(self));
         if let Some(listener) = admin {
             let listener = TcpListener::from_std(listener).map_err(failed)?;
-            tokio::task::spawn_local(admin::serve(Rc::clone(&control), listener));
+            let serving = tokio::task::spawn_local(admin::serve(Rc::clone(&control), listener));
+            control.borrow_mut().admin = Some(serving.abort_handle());
         }
         let mut seconds = ticks();
-        let connections = Rc::new(Cell::new(0));
-        let overdue = async {
-            engine.reached(Stage::Draining).await;
-            tokio::time::sleep(DRAIN_MAX).await;
-        };
+        let connections = Rc::new(Connections::default());
+        let overdue = engine.overdue();
         tokio::pin!(overdue);
+        tokio::task::spawn_local(leave(Arc::clone(&engine)));
         loop {
             tokio::select! {
                 () = engine.reached(Stage::Stopped) => return Ok(()),
-                () = &mut overdue => return Ok(()),
+                () = &mut overdue => break,
                 // The second signal does not wait for what is under way.
-                _ = terminate.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
-                _ = interrupt.recv() => if !engine.advance(Stage::Draining) { return Ok(()) },
+                _ = terminate.recv() => if !control.borrow_mut().drain() { return Ok(()) },
+                _ = interrupt.recv() => if !control.borrow_mut().drain() { return Ok(()) },
                 _ = hangup.recv() => control.borrow_mut().reload(),
                 _ = seconds.tick() => control.borrow_mut().close_second(),
                 accepted = listener.accept() => accept(accepted, &control, &connections).await,
             }
         }
+        engine.advance(Stage::Stopped);
+        tokio::time::sleep(LAST_WORK).await;
+        Ok(())
+    }
+
+    /// Begins to drain, and tells whether it had not begun before. Our own descriptors go first: the workers' must be the
+    /// last, since they look into the queues once more.
+    fn drain(&mut self) -> bool {
+        self.kept.clear();
+        self.engine.advance(Stage::Draining)
     }
 
     fn close_second(&mut self) {
         self.ring.close_second(clock::now_ms(), self.counts.iter().map(|counts| &**counts));
         self.seconds += 1;
+        let now_ms = clock::now_ms();
+        self.heir.take_if(|(_, since_ms)| now_ms.saturating_sub(*since_ms) > HEIR_MS_MAX);
         if self.seconds % STAMPS_EVERY_S == 0 && self.store.refresh(Refresh::Changed) {
             self.publish();
         }
@@ -126,6 +162,7 @@ impl<R: Role> Control<R> {
 
     /// Reads again all files that services in force name. One that is wrong now is reported, and its old content stays.
     fn reload(&mut self) {
+        self.engine.role.reopen();
         if self.store.refresh(Refresh::All) {
             self.publish();
         }
@@ -144,8 +181,25 @@ impl<R: Role> Control<R> {
         self.engine.config.admin_token_file.as_deref()
     }
 
-    pub fn purge(&self, order: &PurgeOrder) -> Result<Purged, Refusal> {
-        self.engine.role.purge(&self.store.served(), order)
+    /// Carries out an order as it came.
+    pub fn purge(&self, order: &[u8]) -> Result<Purged, Refusal> {
+        self.refuse_while_leaving()?;
+        self.purge_everywhere(order)
+    }
+
+    /// Here, and in the process whose place was taken.
+    fn purge_everywhere(&self, order: &[u8]) -> Result<Purged, Refusal> {
+        let purged = self.engine.role.purge(&self.store.served(), &PurgeOrder::parse(order)?)?;
+        self.predecessor.borrow_mut().take_if(|old| !old.purge(order));
+        Ok(purged)
+    }
+
+    /// What is changed here now would be missing in the process that takes over.
+    fn refuse_while_leaving(&self) -> Result<(), Refusal> {
+        if self.heir.is_none() && self.engine.stage() == Stage::Serving {
+            return Ok(());
+        }
+        Err(Refusal::later("another process takes over; say it again"))
     }
 
     /// The page of `/metrics`.
@@ -161,6 +215,10 @@ impl<R: Role> Control<R> {
         .sample(&[], u8::from(self.reload.0));
         text.family("polycdn_config_last_reload_success_timestamp_seconds", Kind::Gauge, "When it was.")
             .sample(&[], self.reload.1 / 1_000);
+        text.family("polycdn_start_time_seconds", Kind::Gauge, "When the process started, UTC.")
+            .sample(&[], self.engine.began_ms as f64 / 1_000.0);
+        text.family("polycdn_draining", Kind::Gauge, "Whether it accepts nothing more.")
+            .sample(&[], u8::from(!self.engine.is_serving()));
         let status = self.store.status(clock::now_ms());
         text.family("polycdn_plan_generation", Kind::Gauge, "Generation of the plan in force.");
         for one in &status {
@@ -175,19 +233,67 @@ impl<R: Role> Control<R> {
         text.into_text()
     }
 
-    /// The answer to one line, without its end. An order that broke us is refused: it takes down nothing else.
-    fn answer(&mut self, line: &[u8]) -> String {
+    /// A connection is over. One that left before it took our place leaves everything as it was.
+    pub fn left(&mut self, connection: u64) {
+        self.heir.take_if(|(heir, _)| *heir == connection);
+    }
+
+    pub fn role(&self) -> Arc<R> {
+        Arc::clone(&self.engine.role)
+    }
+
+    /// The answer to one line of a connection. An order that broke us is refused: it takes down nothing else.
+    pub fn answer(&mut self, line: &[u8], connection: u64) -> Reply {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let word = serde_json::from_slice(line);
-            self.carry_out(word.map_err(|error| Refusal::never(format!("not a word known here: {error}")))?)
+            match word.map_err(|error| Refusal::never(format!("not a word known here: {error}")))? {
+                Word::Handover { from } => self.hand_over(from, connection),
+                Word::Taken {} => self.hand_over_all(connection),
+                word => self.carry_out(word).map(Reply::of),
+            }
         }));
         let result = result.unwrap_or_else(|panic| {
             Err(Refusal::never(format!("a mistake in polycdn: {}", panic_text(&*panic))))
         });
-        result.unwrap_or_else(|refusal| refused(&refusal))
+        result.unwrap_or_else(|refusal| Reply::of(refused(&refusal)))
+    }
+
+    /// Sockets from number `from` on, as many as go with one line; orders are refused until the connection ends.
+    fn hand_over(&mut self, from: usize, connection: u64) -> Result<Reply, Refusal> {
+        let is_anothers = self.heir.is_some_and(|(heir, _)| heir != connection);
+        if is_anothers || self.engine.stage() != Stage::Serving {
+            return Err(Refusal::later("another process takes over already, or this one ends"));
+        }
+        let lock = self.engine.lock().map(|lock| Handed::of_lock(lock.into()));
+        let all: Vec<&Handed> = lock.iter().chain(&self.kept).collect();
+        let wanted = all.get(from..all.len().min(from.saturating_add(BATCH))).unwrap_or_default();
+        let fds = wanted.iter().map(|one| one.fd.try_clone()).collect::<io::Result<_>>();
+        let fds = fds.map_err(|error| Refusal::later(error.to_string()))?;
+        let sockets: Vec<Label> = wanted.iter().map(|one| one.label).collect();
+        let more = from.saturating_add(wanted.len()) < all.len();
+        self.heir = Some((connection, clock::now_ms()));
+        Ok(Reply { fds, ..Reply::of(accepted(&Batch { sockets, more })?) })
+    }
+
+    /// Accepts nothing more; the process on this connection does from now on.
+    fn hand_over_all(&mut self, connection: u64) -> Result<Reply, Refusal> {
+        if self.heir.is_none_or(|(heir, _)| heir != connection) || self.engine.stage() != Stage::Serving {
+            return Err(Refusal::never("no sockets were handed over on this connection, or too long ago"));
+        }
+        self.engine.advance(Stage::HandedOver);
+        self.kept.clear();
+        self.listeners.clear();
+        self.engine.drop_lock();
+        if let Some(admin) = self.admin.take() {
+            admin.abort();
+        }
+        Ok(Reply { lets_go: true, ..Reply::of(accepted(&json!({}))?) })
     }
 
     fn carry_out(&mut self, word: Word) -> Result<String, Refusal> {
+        if matches!(word, Word::Apply { .. } | Word::Good { .. } | Word::Remove { .. }) {
+            self.refuse_while_leaving()?;
+        }
         match word {
             Word::Hello {} => accepted(&self.hello()),
             Word::Apply { service } => {
@@ -215,9 +321,11 @@ impl<R: Role> Control<R> {
                 Ok(format!("{{\"ok\":true,{}}}", self.ring.since(since_ms, room)))
             }
             Word::Drain {} => {
-                self.engine.advance(Stage::Draining);
+                self.drain();
                 accepted(&json!({}))
             }
+            Word::Purge { order } => accepted(&self.purge_everywhere(order.to_string().as_bytes())?),
+            Word::Handover { .. } | Word::Taken {} => Err(Refusal::never("is answered elsewhere")),
         }
     }
 
@@ -237,6 +345,28 @@ impl<R: Role> Control<R> {
     }
 }
 
+/// What goes back for one line.
+pub struct Reply {
+    pub line: String,
+    /// They go with the line's beginning.
+    pub fds: Vec<OwnedFd>,
+    /// Before it goes, the role lets go of what the other process wants.
+    pub lets_go: bool,
+}
+
+impl Reply {
+    fn of(line: String) -> Self {
+        Self { line, fds: Vec::new(), lets_go: false }
+    }
+}
+
+/// Closes what is idle a while after a hand-over.
+async fn leave<R: Role>(engine: Arc<Engine<R>>) {
+    engine.reached(Stage::HandedOver).await;
+    tokio::time::sleep(LAST_REQUEST).await;
+    engine.advance(Stage::Leaving);
+}
+
 fn ticks() -> tokio::time::Interval {
     let first = tokio::time::Instant::from_std(
         clock::moment() + clock::until_next_second(clock::now_ms()) + TICK_DELAY,
@@ -244,60 +374,6 @@ fn ticks() -> tokio::time::Interval {
     let mut ticks = tokio::time::interval_at(first, Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     ticks
-}
-
-async fn accept<R: Role>(
-    accepted: io::Result<(UnixStream, tokio::net::unix::SocketAddr)>,
-    control: &Rc<RefCell<Control<R>>>,
-    connections: &Rc<Cell<usize>>,
-) {
-    let Ok((stream, _)) = accepted else {
-        // No file descriptors left: wait for one rather than spin.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        return;
-    };
-    let (control, connections) = (Rc::clone(control), Rc::clone(connections));
-    tokio::task::spawn_local(async move {
-        connections.set(connections.get() + 1);
-        // How a connection ended is the peer's matter; the next one starts afresh.
-        let _ = serve_connection(stream, &control, connections.get() > CONNECTIONS_MAX).await;
-        connections.set(connections.get() - 1);
-    });
-}
-
-async fn serve_connection<R: Role>(
-    stream: UnixStream,
-    control: &Rc<RefCell<Control<R>>>,
-    is_one_too_many: bool,
-) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::new(reader);
-    if is_one_too_many {
-        let refusal = Refusal::later(format!("more than {CONNECTIONS_MAX} connections"));
-        return write_line(&mut writer, refused(&refusal)).await;
-    }
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let limit = LINE_BYTES_MAX as u64 + 1;
-        (&mut reader).take(limit).read_until(b'\n', &mut line).await?;
-        match line.pop() {
-            None => return Ok(()),
-            Some(b'\n') => {}
-            Some(_) if line.len() < LINE_BYTES_MAX => return Ok(()),
-            Some(_) => {
-                let refusal = Refusal::never(format!("a line of more than {LINE_BYTES_MAX} bytes"));
-                return write_line(&mut writer, refused(&refusal)).await;
-            }
-        }
-        let answer = control.borrow_mut().answer(&line);
-        write_line(&mut writer, answer).await?;
-    }
-}
-
-async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), mut line: String) -> io::Result<()> {
-    line.push('\n');
-    writer.write_all(line.as_bytes()).await
 }
 
 /// The fields of `answer` with `"ok": true` in front.
@@ -308,28 +384,7 @@ fn accepted(answer: &impl Serialize) -> Result<String, Refusal> {
     Ok(format!("{{\"ok\":true{comma}{fields}"))
 }
 
-fn refused(refusal: &Refusal) -> String {
+/// A refusal as a line.
+pub fn refused(refusal: &Refusal) -> String {
     json!({"ok": false, "error": refusal.message, "retry": refusal.is_retryable}).to_string()
-}
-
-/// A listening socket of mode 0600 in the place of whatever lay there. It gets its name only when it has its mode.
-pub fn bind(path: &Path) -> Result<StdUnixListener, EngineError> {
-    let failed = |error: io::Error| EngineError::system(format!("control socket {}", path.display()), error);
-    // Short, since the whole path of a socket has at most 107 bytes.
-    let temporary = path.with_file_name(format!(".{}", std::process::id()));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = StdUnixListener::bind(&temporary).map_err(failed)?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    fs::rename(&temporary, path).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
-}
-
-/// Takes the socket away after the end; the engine holds its folder's lock until then.
-pub fn unbind(path: &Path) {
-    // It may be gone already: then it is as wanted.
-    let _ = fs::remove_file(path);
 }

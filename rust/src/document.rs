@@ -270,6 +270,68 @@ impl Default for CacheRules {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedStyle {
+    #[default]
+    XForwarded,
+    Forwarded,
+    Both,
+    None,
+}
+
+/// What upstreams are told of clients.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ForwardedRules {
+    pub style: ForwardedStyle,
+    pub is_client_trusted: bool,
+    pub has_via: bool,
+}
+
+impl Default for ForwardedRules {
+    fn default() -> Self {
+        Self { style: ForwardedStyle::default(), is_client_trusted: false, has_via: true }
+    }
+}
+
+/// What the body of a path is known to be; hex SHA-256, of the whole and perhaps of each block.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DigestDocument {
+    pub path: String,
+    pub body_bytes: u64,
+    pub sha256: String,
+    #[serde(default)]
+    pub block_bytes: Option<u64>,
+    #[serde(default)]
+    pub block_sha256: Vec<String>,
+}
+
+impl DigestDocument {
+    /// Refuses what no body could be compared with.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let is_sha256 = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let at = |why: String| Err(Refusal::never(format!("digests, path {:?}: {why}", self.path)));
+        if !self.path.starts_with('/') {
+            return at("a path starts with /".to_owned());
+        }
+        if !is_sha256(&self.sha256) || !self.block_sha256.iter().all(is_sha256) {
+            return at("a SHA-256 has 64 hexadecimal digits".to_owned());
+        }
+        let blocks = match self.block_bytes {
+            Some(0) => return at("block_bytes is 0".to_owned()),
+            Some(block_bytes) => self.body_bytes.div_ceil(block_bytes),
+            None => 0,
+        };
+        if blocks != self.block_sha256.len() as u64 {
+            let found = self.block_sha256.len();
+            return at(format!("block_sha256 has {found} digests; its sizes make {blocks} blocks"));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -292,6 +354,10 @@ pub struct Settings {
     pub cache: Option<CacheRules>,
     #[serde(default)]
     pub reflexes: Reflexes,
+    #[serde(default)]
+    pub forwarded: ForwardedRules,
+    #[serde(default)]
+    pub digests: Vec<DigestDocument>,
     #[serde(default = "settings_format")]
     pub format: String,
 }
@@ -382,9 +448,10 @@ fn refuse_other_formats(bytes: &[u8], format: &str) -> Result<(), Refusal> {
 }
 
 /// Fields that hold a list of objects.
-const OBJECT_LISTS: [&str; 6] = ["upstreams", "regions", "objects", "certificates", "name_servers", "notes"];
+const OBJECT_LISTS: [&str; 7] =
+    ["upstreams", "regions", "objects", "certificates", "name_servers", "notes", "digests"];
 /// Fields that hold a list of anything else.
-const PLAIN_LISTS: [&str; 12] = [
+const PLAIN_LISTS: [&str; 13] = [
     "hostnames",
     "addresses",
     "headers",
@@ -397,6 +464,7 @@ const PLAIN_LISTS: [&str; 12] = [
     "order",
     "negative_ttls",
     "query_names",
+    "block_sha256",
 ];
 
 /// serde would take a list for an object, field by field; the model does not.

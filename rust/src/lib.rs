@@ -1,7 +1,7 @@
 //! The data plane of polycdn, loaded by Python as `polycdn._native`.
 //!
 //! `document` is what lies on disk, `table` what a worker looks up in, `store` what goes from one to the other;
-//! `listen` binds, `runtime` starts the threads, `control` hears orders, `count` tells what happened. `dns` and `edge`
+//! `listen` binds, `handover` passes sockets on, `runtime` starts the threads, `control` hears orders, `count` tells what happened. `dns` and `edge`
 //! are roles on top; `choose` is the pure part of the edge.
 //! Only `py` knows Python and only `clock` the time.
 
@@ -13,11 +13,13 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+pub mod access;
 pub mod admin;
 pub mod cache;
 pub mod choose;
 pub mod clock;
 pub mod control;
+pub mod control_socket;
 pub mod count;
 pub mod dns;
 pub mod document;
@@ -25,6 +27,7 @@ pub mod edge;
 pub mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod handover;
 pub mod listen;
 pub mod metrics;
 pub mod purge;
@@ -32,6 +35,7 @@ pub mod reflex;
 pub mod region;
 pub mod runtime;
 pub mod share;
+pub mod start;
 pub mod store;
 pub mod table;
 pub mod totals;

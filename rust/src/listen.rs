@@ -1,10 +1,13 @@
-//! The listening sockets of an engine.
+//! The listening sockets of an engine: bound, or taken over from the process before.
 
 use crate::error::EngineError;
+use crate::handover::{Handed, Inherited, Kind};
 use crate::runtime::EngineConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 const BACKLOG: i32 = 4_096;
 /// Room for about 20 000 small queries while a worker is busy with a burst.
@@ -23,103 +26,180 @@ pub struct Sockets {
 /// Addresses as really bound: `http`, `https`, `dns`, `admin`; a kind without any is left out.
 pub type Listeners = BTreeMap<&'static str, Vec<String>>;
 
-/// The sockets of every worker. With several workers each has its own of every address (SO_REUSEPORT).
-/// Apart from them, the admin listener of the engine as a whole.
-pub fn bind_all(
-    config: &EngineConfig,
-) -> Result<(Vec<Sockets>, Option<TcpListener>, Listeners), EngineError> {
-    let mut all: Vec<Sockets> = (0..config.workers).map(|_| Sockets::default()).collect();
-    let mut listeners = Listeners::new();
-    for (kind, addresses) in [("http", &config.http), ("https", &config.https)] {
+/// Everything that an engine listens on.
+pub struct Bound {
+    /// With several workers each has its own socket of every address (SO_REUSEPORT).
+    pub workers: Vec<Sockets>,
+    /// Of the engine as a whole.
+    pub admin: Option<TcpListener>,
+    pub listeners: Listeners,
+    /// A second descriptor of every socket, for whoever takes our place.
+    pub kept: Vec<Handed>,
+}
+
+/// The sockets of every worker: those that were inherited for an address, and new ones where they are too few. Of
+/// inherited ones none is left closed, since its queue would be reset: a worker may have several of one address.
+pub fn bind_all(config: &EngineConfig, mut inherited: Inherited) -> Result<Bound, EngineError> {
+    let workers = (0..config.workers).map(|_| Sockets::default()).collect();
+    let mut bound = Bound { workers, admin: None, listeners: Listeners::new(), kept: Vec::new() };
+    for (kind, word, addresses) in [(Kind::Http, "http", &config.http), (Kind::Https, "https", &config.https)]
+    {
         for address in addresses {
-            let mut bound = *address;
-            for sockets in &mut all {
-                let listener = bind_tcp(bound, config.workers > 1)?;
-                bound = listener.local_addr().map_err(|error| EngineError::system(address, error))?;
-                let list = if kind == "http" { &mut sockets.http } else { &mut sockets.https };
-                list.push(listener);
+            let sockets = inherited.take(kind, *address);
+            let sockets = fill_up(sockets, config.workers, *address, Transport::Tcp)?;
+            bound.keep(kind, word, *address, &sockets)?;
+            for (place, socket) in sockets.into_iter().enumerate() {
+                let worker = &mut bound.workers[place % config.workers];
+                let list = if kind == Kind::Http { &mut worker.http } else { &mut worker.https };
+                list.push(socket.into());
             }
-            listeners.entry(kind).or_default().push(bound.to_string());
         }
     }
     for address in &config.dns {
-        let bound = bind_dns(*address, &mut all)?;
-        listeners.entry("dns").or_default().push(bound.to_string());
+        bind_dns(*address, config.workers, &mut inherited, &mut bound)?;
     }
-    let admin = config.admin.map(|address| bind_tcp(address, false)).transpose()?;
-    if let Some(listener) = &admin {
-        let bound = listener.local_addr().map_err(|error| EngineError::system("admin", error))?;
-        listeners.entry("admin").or_default().push(bound.to_string());
+    if let Some(address) = config.admin {
+        let sockets = fill_up(inherited.take(Kind::Admin, address), 1, address, Transport::Tcp)?;
+        bound.keep(Kind::Admin, "admin", address, &sockets)?;
+        bound.admin = sockets.into_iter().next().map(TcpListener::from);
     }
-    Ok((all, admin, listeners))
+    Ok(bound)
+}
+
+impl Bound {
+    /// Notes sockets of one address for `hello` and for a hand-over.
+    fn keep(
+        &mut self,
+        kind: Kind,
+        word: &'static str,
+        asked: SocketAddr,
+        sockets: &[OwnedFd],
+    ) -> Result<(), EngineError> {
+        let failed = |error: io::Error| EngineError::system(asked, error);
+        for socket in sockets {
+            self.kept.push(Handed::of(kind, asked, socket).map_err(failed)?);
+        }
+        if let Some(first) = sockets.first().filter(|_| kind != Kind::DnsTcp) {
+            let address = local_address(first).map_err(failed)?;
+            self.listeners.entry(word).or_default().push(address.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// As many sockets of one address as there are workers, at least; those that are there first.
+fn fill_up(
+    mut sockets: Vec<OwnedFd>,
+    workers: usize,
+    address: SocketAddr,
+    transport: Transport,
+) -> Result<Vec<OwnedFd>, EngineError> {
+    let failed = |error: io::Error| {
+        EngineError::system(format!("cannot listen on {address} ({})", transport.word()), error)
+    };
+    let mut bound = sockets.first().map_or(Ok(address), local_address).map_err(failed)?;
+    if sockets.is_empty() && address.port() != 0 {
+        transport.refuse_taken(address).map_err(failed)?;
+    }
+    while sockets.len() < workers {
+        let socket = transport.bind(bound).map_err(failed)?;
+        bound = local_address(&socket).map_err(failed)?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
 }
 
 /// UDP and TCP on one port for every worker; a free port for one may be taken for the other, hence the tries.
-fn bind_dns(address: SocketAddr, all: &mut [Sockets]) -> Result<SocketAddr, EngineError> {
-    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
-    loop {
-        match try_bind_dns(address, all.len()) {
-            Ok((bound, pairs)) => {
-                for (sockets, (udp, tcp)) in all.iter_mut().zip(pairs) {
-                    sockets.dns_udp.push(udp);
-                    sockets.dns_tcp.push(tcp);
-                }
-                return Ok(bound);
-            }
-            Err(error) if tries <= 1 => return Err(error),
-            Err(_) => tries -= 1,
+fn bind_dns(
+    address: SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+    bound: &mut Bound,
+) -> Result<(), EngineError> {
+    let (udp, tcp) = (inherited.take(Kind::DnsUdp, address), inherited.take(Kind::DnsTcp, address));
+    let is_free_port = address.port() == 0 && udp.is_empty();
+    let mut tries = if is_free_port { PORT_TRIES } else { 1 };
+    let mut pair = pair_of(address, workers, udp, tcp);
+    while pair.is_err() && tries > 1 {
+        tries -= 1;
+        pair = pair_of(address, workers, Vec::new(), Vec::new());
+    }
+    let (udp, tcp) = pair?;
+    bound.keep(Kind::DnsUdp, "dns", address, &udp)?;
+    bound.keep(Kind::DnsTcp, "dns", address, &tcp)?;
+    for (place, socket) in udp.into_iter().enumerate() {
+        bound.workers[place % workers].dns_udp.push(socket.into());
+    }
+    for (place, socket) in tcp.into_iter().enumerate() {
+        bound.workers[place % workers].dns_tcp.push(socket.into());
+    }
+    Ok(())
+}
+
+fn pair_of(
+    address: SocketAddr,
+    workers: usize,
+    udp: Vec<OwnedFd>,
+    tcp: Vec<OwnedFd>,
+) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), EngineError> {
+    let udp = fill_up(udp, workers, address, Transport::Udp)?;
+    let failed = |error: io::Error| EngineError::system(address, error);
+    let same = udp.first().map_or(Ok(address), local_address).map_err(failed)?;
+    Ok((udp, fill_up(tcp, workers, same, Transport::Tcp)?))
+}
+
+fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    let address = SockRef::from(socket).local_addr()?;
+    address.as_socket().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
         }
     }
-}
 
-type DnsPair = (UdpSocket, TcpListener);
-
-fn try_bind_dns(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<DnsPair>), EngineError> {
-    let mut bound = address;
-    let mut pairs = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let udp = bind_udp(bound, workers > 1)?;
-        bound = udp.local_addr().map_err(|error| EngineError::system(address, error))?;
-        pairs.push((udp, bind_tcp(bound, workers > 1)?));
-    }
-    Ok((bound, pairs))
-}
-
-fn bind_tcp(address: SocketAddr, is_shared: bool) -> Result<TcpListener, EngineError> {
-    let bind = || -> std::io::Result<TcpListener> {
-        let socket = new_socket(address, Type::STREAM, Protocol::TCP, is_shared)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (TCP)"), error))
-}
-
-fn bind_udp(address: SocketAddr, is_shared: bool) -> Result<UdpSocket, EngineError> {
-    let bind = || -> std::io::Result<UdpSocket> {
-        let socket = new_socket(address, Type::DGRAM, Protocol::UDP, is_shared)?;
-        // The system may grant less; then a burst loses more, and clients ask again.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    bind().map_err(|error| EngineError::system(format!("cannot listen on {address} (UDP)"), error))
-}
-
-fn new_socket(
-    address: SocketAddr,
-    kind: Type,
-    protocol: Protocol,
-    is_shared: bool,
-) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if is_shared {
+    /// A socket that shares its address with others of ours: the next process may want more of them.
+    fn bind(self, address: SocketAddr) -> io::Result<OwnedFd> {
+        let socket = self.socket(address)?;
         socket.set_reuse_port(true)?;
+        if self == Self::Udp {
+            // The system may grant less; then a burst loses more, and clients ask again.
+            let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        }
+        socket.bind(&address.into())?;
+        if self == Self::Tcp {
+            socket.listen(BACKLOG)?;
+        }
+        Ok(socket.into())
     }
-    Ok(socket)
+
+    /// An error if anybody listens there already: the kernel would let two engines of one user share an address.
+    fn refuse_taken(self, address: SocketAddr) -> io::Result<()> {
+        self.socket(address)?.bind(&address.into())
+    }
+
+    fn socket(self, address: SocketAddr) -> io::Result<Socket> {
+        let (kind, protocol) = match self {
+            Self::Tcp => (Type::STREAM, Protocol::TCP),
+            Self::Udp => (Type::DGRAM, Protocol::UDP),
+        };
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if self == Self::Tcp {
+            socket.set_reuse_address(true)?;
+        }
+        Ok(socket)
+    }
 }

@@ -9,6 +9,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// A page of metrics as it grows: a family first, then its samples.
@@ -24,6 +25,7 @@ impl MetricsText {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.family = name;
         // Writing to a String cannot fail.
@@ -33,7 +35,13 @@ impl MetricsText {
 
     /// One sample of the family.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
+        self.part("", labels, value)
+    }
+
+    /// One sample of a part of the family: `_bucket`, `_sum` or `_count` of a histogram.
+    pub fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
         self.text.push_str(self.family);
+        self.text.push_str(suffix);
         for (place, (name, value)) in labels.iter().enumerate() {
             self.text.push(if place == 0 { '{' } else { ',' });
             let _ = write!(self.text, "{name}=\"");

@@ -5,37 +5,36 @@
 
 use crate::clock;
 use crate::control;
+use crate::control_socket;
 use crate::count::WorkerCounts;
 use crate::error::{EngineError, Refusal};
-use crate::listen::{Listeners, Sockets, bind_all};
+use crate::handover::{Inherited, Predecessor};
+use crate::listen::{Bound, Sockets, bind_all};
 use crate::metrics::MetricsText;
 use crate::purge::{PurgeOrder, Purged};
+use crate::start::parse_config;
+pub use crate::start::{AccessLogConfig, DiskConfig, EngineConfig};
 use crate::store::Store;
-use crate::table::{Served, Service, check_path_name};
+use crate::table::{Served, Service};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use serde::Deserialize;
 use std::any::Any;
 use std::fs::{self, File};
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub const CONFIG_FORMAT: &str = "polycdn/engine/1";
-
-/// How long a drain may take before the process ends anyway.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// What an idle connection gets after a hand-over: time for one more request, which is answered as the last.
+pub const LAST_REQUEST: Duration = Duration::from_secs(20);
 
 /// How long the control thread may take to end once all workers have.
 const LAST_WORD_MAX: Duration = Duration::from_secs(1);
-
-const WORKERS_MAX: usize = 256;
 
 /// What distinguishes an edge from a nameserver.
 pub trait Role: Send + Sync + Sized + 'static {
@@ -48,6 +47,17 @@ pub trait Role: Send + Sync + Sized + 'static {
 
     /// The role of an engine with this config, before anything is loaded.
     fn new(config: &EngineConfig) -> Result<Self, EngineError>;
+
+    /// Takes what only one process may have at a time; the process before has let go of it by now.
+    fn open(&self, config: &EngineConfig) -> Result<(), EngineError> {
+        let _ = config;
+        Ok(())
+    }
+
+    /// Lets go of what only one process may have at a time, for the process that takes over.
+    fn let_go(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
 
     /// Refuses a service that this role could not serve; may read the files that the settings name.
     fn prepare(&self, service: &Arc<Service>) -> Result<Self::Prepared, Refusal>;
@@ -69,60 +79,14 @@ pub trait Role: Send + Sync + Sized + 'static {
         let _ = (counts, text);
     }
 
+    /// Opens files anew that were perhaps moved away.
+    fn reopen(&self) {}
+
     /// Forgets what was kept; refused by a role that keeps nothing.
     fn purge(&self, served: &[Served<Self::Prepared>], order: &PurgeOrder) -> Result<Purged, Refusal> {
         let _ = (served, order);
         Err(Refusal::never("this engine keeps nothing that could be purged"))
     }
-}
-
-/// Start config, as `docs/engine-protocol.md` has it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct EngineConfig {
-    pub format: String,
-    pub engine: String,
-    pub state_dir: PathBuf,
-    pub socket: PathBuf,
-    #[serde(default = "one")]
-    pub workers: usize,
-    #[serde(default)]
-    pub http: Vec<SocketAddr>,
-    #[serde(default)]
-    pub https: Vec<SocketAddr>,
-    #[serde(default)]
-    pub dns: Vec<SocketAddr>,
-    #[serde(default)]
-    pub prefer_good: bool,
-    /// End with an error if a plan cannot be loaded at start, instead of serving the others.
-    #[serde(default)]
-    pub must_load: bool,
-    /// The memory tier of the edge's cache, all services together.
-    #[serde(default = "memory_bytes")]
-    pub memory_bytes: u64,
-    #[serde(default)]
-    pub disk: Option<DiskConfig>,
-    #[serde(default)]
-    pub admin: Option<SocketAddr>,
-    /// Holds the secret that purging needs; without it nobody can.
-    #[serde(default)]
-    pub admin_token_file: Option<PathBuf>,
-}
-
-/// The disk tier of the edge's cache.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct DiskConfig {
-    pub folder: PathBuf,
-    pub bytes: u64,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn memory_bytes() -> u64 {
-    256_000_000
 }
 
 /// What all threads of an engine share.
@@ -133,19 +97,60 @@ pub struct Engine<R: Role> {
     /// When it started, UTC.
     pub began_ms: u64,
     stage: watch::Sender<Stage>,
+    /// Of the engine's folder; None once another process has it.
+    lock: Mutex<Option<File>>,
 }
 
 /// The life of an engine; it only goes forward.
+///
+/// | stage | new connections | idle connections | what is under way |
+/// |---|---|---|---|
+/// | serving | taken | kept | goes on |
+/// | handed over | left to the process that took over | kept for one last request | goes on for `handover_drain_s` |
+/// | leaving | the same | closed | the same |
+/// | draining | those that came before | closed | goes on for `drain_s` |
+/// | stopped | - | - | - |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Serving,
+    HandedOver,
+    Leaving,
     Draining,
     Stopped,
 }
 
 impl<R: Role> Engine<R> {
     pub fn is_serving(&self) -> bool {
-        *self.stage.borrow() == Stage::Serving
+        self.stage() == Stage::Serving
+    }
+
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Returns when what is under way has taken as long as it may.
+    pub async fn overdue(&self) {
+        self.reached(Stage::HandedOver).await;
+        tokio::select! {
+            biased;
+            () = self.reached(Stage::Draining) => tokio::time::sleep(self.drain_max()).await,
+            () = tokio::time::sleep(Duration::from_secs(self.config.handover_drain_s)) => {}
+        }
+    }
+
+    fn drain_max(&self) -> Duration {
+        Duration::from_secs(self.config.drain_s)
+    }
+
+    /// A second descriptor of the folder's lock; None if it is another's by now.
+    pub fn lock(&self) -> Option<File> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_ref().and_then(|file| file.try_clone().ok())
+    }
+
+    /// Leaves the folder's lock to whoever has another descriptor of it.
+    pub fn drop_lock(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Goes on to a later stage, and tells whether it was later: an earlier one changes nothing.
@@ -175,7 +180,12 @@ pub struct Worker<R: Role> {
 impl<R: Role> Worker<R> {
     /// Returns once the engine is to accept nothing new.
     pub async fn draining(&self) {
-        self.engine.reached(Stage::Draining).await;
+        self.engine.reached(Stage::HandedOver).await;
+    }
+
+    /// Returns once connections on which nothing is under way are to be closed.
+    pub async fn closing_idle(&self) {
+        self.engine.reached(Stage::Leaving).await;
     }
 }
 
@@ -184,48 +194,63 @@ pub fn run<R: Role>(config: &[u8]) -> Result<i32, EngineError> {
     let config = parse_config(config, R::WORD)?;
     let folder = config.state_dir.join("engines").join(&config.engine);
     fs::create_dir_all(&folder).map_err(|error| EngineError::system(folder.display(), error))?;
-    let lock = lock_folder(&folder)?;
+    let asked = config.take_over.as_deref().map(Predecessor::ask).transpose()?.flatten();
+    let (predecessor, mut inherited) =
+        asked.map_or((None, Inherited::default()), |(old, its)| (Some(old), its));
+    let lock = lock_folder(&folder, inherited.take_lock())?;
     let role = Arc::new(R::new(&config)?);
+    if predecessor.is_none() {
+        role.open(&config)?;
+    }
     let mut store = Store::new(folder, Arc::clone(&role));
     store.load_all(config.prefer_good)?;
     if let (true, Some(error)) = (config.must_load, store.errors().first()) {
         return Err(EngineError::Config(error.error.clone()));
     }
-    let (sockets, admin, listeners) = bind_all(&config)?;
+    let bound = bind_all(&config, inherited)?;
     let engine = Arc::new(Engine {
         table: ArcSwap::from_pointee(role.table(&store.served())),
         role,
         stage: watch::Sender::new(Stage::Serving),
         began_ms: clock::now_ms(),
+        lock: Mutex::new(Some(lock)),
         config,
     });
-    let result = run_threads(&engine, store, sockets, (admin, listeners));
-    drop(lock);
-    result
+    run_threads(&engine, store, bound, predecessor)
 }
 
 fn run_threads<R: Role>(
     engine: &Arc<Engine<R>>,
     store: Store<R>,
-    sockets: Vec<Sockets>,
-    (admin, listeners): (Option<TcpListener>, Listeners),
+    bound: Bound,
+    predecessor: Option<Predecessor>,
 ) -> Result<i32, EngineError> {
-    let counts: Vec<Arc<WorkerCounts>> = sockets.iter().map(|_| Arc::default()).collect();
-    let socket = control::bind(&engine.config.socket)?;
+    let Bound { workers, admin, listeners, kept } = bound;
+    let counts: Vec<Arc<WorkerCounts>> = workers.iter().map(|_| Arc::default()).collect();
+    let socket = control_socket::bind(&engine.config.socket)?;
+    if let Some(old) = &predecessor {
+        // Until here, whatever failed left the old process serving.
+        old.dismiss()?;
+        engine.role.open(&engine.config).unwrap_or_else(|error| eprintln!("polycdn: {error}"));
+    }
+    let socket = socket.show()?;
     let (done, endings) = mpsc::channel();
-    let control = control::Control::new(Arc::clone(engine), store, counts.clone(), listeners);
+    let control =
+        control::Control::new(Arc::clone(engine), store, counts.clone(), (listeners, kept, predecessor));
     let (ready, is_ready) = mpsc::channel();
     spawn("control".to_owned(), Ending::Control, &done, move || control.serve(socket, admin, ready))?;
     // Nobody is served before signals are heard: whoever sees an answer may send one. When the thread ended instead, its
     // error comes first below.
     let _ = is_ready.recv();
-    for (index, (sockets, counts)) in sockets.into_iter().zip(&counts).enumerate() {
+    for (index, (sockets, counts)) in workers.into_iter().zip(&counts).enumerate() {
         let worker = Worker { index, engine: Arc::clone(engine), counts: Arc::clone(counts), sockets };
         spawn(format!("worker-{index}"), Ending::Worker, &done, move || R::work(worker))?;
     }
     drop(done);
     let result = wait_for_the_end(engine, &endings, counts.len());
-    control::unbind(&engine.config.socket);
+    if engine.lock().is_some() {
+        control_socket::unbind(&engine.config.socket);
+    }
     result.map(|()| 0)
 }
 
@@ -310,41 +335,20 @@ fn wait_for_the_end<R: Role>(
 fn drain_without_control<R: Role>(engine: &Engine<R>, endings: &mpsc::Receiver<Ending>, working: usize) {
     engine.advance(Stage::Draining);
     for _ in 0..working {
-        if endings.recv_timeout(DRAIN_MAX).is_err() {
+        if endings.recv_timeout(engine.drain_max()).is_err() {
             return;
         }
     }
 }
 
-fn parse_config(bytes: &[u8], role: &str) -> Result<EngineConfig, EngineError> {
-    let config: EngineConfig =
-        serde_json::from_slice(bytes).map_err(|error| EngineError::Config(error.to_string()))?;
-    let wrong = |text: String| Err(EngineError::Config(text));
-    if config.format != CONFIG_FORMAT {
-        return wrong(format!("format {:?} is not known here; known: {CONFIG_FORMAT:?}", config.format));
-    }
-    check_path_name("engine", &config.engine).map_err(|error| EngineError::Config(error.message))?;
-    if !(1..=WORKERS_MAX).contains(&config.workers) {
-        return wrong(format!("workers: {}; allowed: 1 to {WORKERS_MAX}", config.workers));
-    }
-    let (web, dns) = (config.http.len() + config.https.len(), config.dns.len());
-    let (wanted, unwanted, names) = match role {
-        "dns" => (dns, web, ("dns", "http and https")),
-        _ => (web, dns, ("http or https", "dns")),
-    };
-    if wanted == 0 {
-        return wrong(format!("{role}: no address to listen on; name one in {}", names.0));
-    }
-    if unwanted != 0 {
-        return wrong(format!("{role}: this engine does not listen on {}", names.1));
-    }
-    Ok(config)
-}
-
-/// Keeps a second engine of the same name away; the kernel lets go of it however this process ends.
-fn lock_folder(folder: &Path) -> Result<File, EngineError> {
+/// Keeps a second engine of the same name away; the kernel lets go of it however this process ends. A lock that was
+/// handed over is held already.
+fn lock_folder(folder: &Path, inherited: Option<File>) -> Result<File, EngineError> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|error| EngineError::system(path.display(), error))?;
+    if let Some(inherited) = inherited.filter(|inherited| is_same_file(inherited, &file)) {
+        return Ok(inherited);
+    }
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => {
@@ -352,4 +356,9 @@ fn lock_folder(folder: &Path) -> Result<File, EngineError> {
         }
         Err(error) => Err(EngineError::system(path.display(), error)),
     }
+}
+
+fn is_same_file(one: &File, other: &File) -> bool {
+    let place = |file: &File| file.metadata().map(|found| (found.dev(), found.ino())).ok();
+    place(one).is_some_and(|found| Some(found) == place(other))
 }

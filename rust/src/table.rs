@@ -1,7 +1,7 @@
 //! Settings and plan of a service, checked and made ready for lookups. Pure.
 
 use crate::document::{
-    ANYWHERE, Endpoint, ProviderKind, PublishedPlan, RegionPlan, Settings, UpstreamDocument,
+    ANYWHERE, DigestDocument, Endpoint, ProviderKind, PublishedPlan, RegionPlan, Settings, UpstreamDocument,
 };
 use crate::error::Refusal;
 use crate::region::Locator;
@@ -79,6 +79,7 @@ impl Service {
             return Err(Refusal::never("generation 0; the first plan has generation 1"));
         }
         let upstreams = compile_upstreams(&settings.upstreams)?;
+        settings.digests.iter().try_for_each(DigestDocument::check)?;
         let names = region_names(&settings)?;
         Ok(Self {
             name: plan.service.as_str().into(),

@@ -1,6 +1,6 @@
 """The three kinds of failure: the operator's mistake, the world's failure, and ours (`assert`)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class PolycdnError(Exception):
@@ -9,9 +9,11 @@ class PolycdnError(Exception):
     exit_code = 3
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One mistake in the operator's input: where, what was found, what is allowed, how to mend it."""
+class Fault(NamedTuple):
+    """One mistake in the operator's input: where, what was found, what is allowed, how to mend it.
+
+    Every command loads this file, and `dataclasses` would take a third of the time that an edge has to start.
+    """
 
     place: str
     found: str

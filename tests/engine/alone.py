@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine_process import poll
+from engine_process import START_S, poll
 from providers import TIMEOUT_S, read_to_end
 
 
@@ -67,7 +67,9 @@ class Alone:
 
 
 @contextlib.contextmanager
-def alone(*origin_ports: int, words: tuple[str, ...] = (), tls: Any = None) -> Iterator[Alone]:
+def alone(
+    *origin_ports: int, words: tuple[str, ...] = (), tls: Any = None, patience_s: float = START_S
+) -> Iterator[Alone]:
     """One command in front of these origins, ended at the end; `tls` is (cert file, key file)."""
     port, admin, tls_port = free_port(), free_port(), free_port() if tls else 0
     command = [sys.executable, "-m", "polycdn", "edge", "--listen", f"127.0.0.1:{port}"]
@@ -80,7 +82,7 @@ def alone(*origin_ports: int, words: tuple[str, ...] = (), tls: Any = None) -> I
     try:
         assert process.stderr is not None
         first = process.stderr.readline().decode()
-        poll(lambda: is_open(admin), f"the edge does not listen; it said {first!r}")
+        poll(lambda: is_open(admin), f"the edge does not listen; it said {first!r}", patience_s)
         yield Alone(process, port, tls_port, admin, first.split()[-1] if first else "")
     finally:
         process.kill()

@@ -18,7 +18,17 @@ from engine_process import Engine, engine, poll
 
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
-from polycdn.model.settings import CacheRules, Certificate, Fallback, Limits, Reflexes, Settings, Zone
+from polycdn.model.settings import (
+    CacheRules,
+    Certificate,
+    Digest,
+    Fallback,
+    Forwarded,
+    Limits,
+    Reflexes,
+    Settings,
+    Zone,
+)
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
 from polycdn.model.wire import canonical, digest, to_json
 
@@ -296,16 +306,11 @@ def test_every_field_of_the_model_is_understood(server):
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
         CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
         Reflexes("digest", "strict", "service", 1, 2, 3, 4, 5, 6, 7, Fallback(503, "text/html", "/dev/null")),
+        Forwarded("both", True, False),
+        (Digest("/a", 5, "ab" * 32, 4, ("cd" * 32, "ef" * 32)),),
     )
-    for one in (
-        settings,
-        settings.limits,
-        settings.cache,
-        settings.reflexes,
-        settings.zone,
-        expect,
-        endpoint,
-    ):
+    inner = (settings.limits, settings.cache, settings.reflexes, settings.zone, settings.forwarded)
+    for one in (settings, *inner, settings.digests[0], expect, endpoint):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -318,11 +323,11 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone, CacheRules, Reflexes):
+    for model in (Limits, Zone, CacheRules, Reflexes, Forwarded):
         for field in fields(model):
             if isinstance(field.default, int):
                 value = str(field.default).lower()
-                in_struct = re.search(rf"\b{field.name}: {value},", source)
+                in_struct = re.search(rf"\b{field.name}: {value}(,| }})", source)
                 in_function = re.search(rf"fn {field.name}\(\) -> u32 {{\s*{field.default}\s*}}", source)
                 assert in_struct or in_function, f"{field.name} = {field.default} is not in document.rs"
     assert "status: 200," in source

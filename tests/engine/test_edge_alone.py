@@ -32,7 +32,16 @@ FULL = (
 )
 
 
-@pytest.mark.parametrize("words", [("--origin", "http://a.test"), FULL, (*FULL, "--no-cache")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--origin", "http://a.test"),
+        FULL,
+        (*FULL, "--no-cache"),
+        (*FULL, "--forwarded", "both"),
+        (*FULL, "--trust-client"),
+    ],
+)
 def test_the_files_are_what_the_model_would_write(words):
     made = options(*words, *LISTEN)
     settings = edge_alone.settings_of(made)
@@ -73,7 +82,11 @@ def test_options_mean_what_they_say():
         ["--origin", "http://a.test", *LISTEN, "--disk", "/d:10XB"],
         ["--origin", "http://a.test", *LISTEN, "--workers", "0"],
         ["--origin", "http://a.test", *LISTEN, "--admin", "9"],
-        ["--origin", "http://a.test", *LISTEN, "--digests", "/d"],
+        ["--origin", "http://a.test", *LISTEN, "--digests", "/none/d"],
+        ["--origin", "http://a.test", *LISTEN, "--drain-s", "-1"],
+        ["--origin", "http://a.test", *LISTEN, "--access-log-sample-bp", "5"],
+        ["--origin", "http://a.test", *LISTEN, "--access-log", "/l", "--access-log-sample-bp", "0"],
+        ["--origin", "http://a.test", *LISTEN, "--forwarded", "all"],
     ],
     ids=" ".join,
 )

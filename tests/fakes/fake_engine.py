@@ -40,6 +40,8 @@ class FakeEngine:
                     )
                     break
         socket = Path(self.config["socket"])
+        if self.config.get("take_over"):
+            await self._dismiss(Path(self.config["take_over"]))
         socket.parent.mkdir(parents=True, exist_ok=True)
         socket.unlink(missing_ok=True)
         self._servers.append(await asyncio.start_unix_server(self._talk, socket))
@@ -57,6 +59,14 @@ class FakeEngine:
             server.close()
         self.is_drained.set()
         await asyncio.sleep(0)
+
+    async def _dismiss(self, socket: Path) -> None:
+        """Tells the engine there, if one answers, that its place is taken. No socket is really passed on."""
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            writer.write(b'{"op":"taken"}\n')
+            await reader.readline()
+            writer.close()
 
     def _serve(self, published: PublishedPlan, source: str) -> None:
         self.in_force[published.plan.service] = (published, source)
@@ -159,6 +169,9 @@ class FakeEngine:
             "served": [row for row in self.served if row["at_ms"] > since_ms],
             "upto_ms": upto_ms,
         }
+
+    def _taken(self, word: dict) -> dict:
+        return self._drain(word)
 
     def _drain(self, word: dict) -> dict:
         asyncio.get_running_loop().call_later(0.05, self.is_drained.set)

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage import FAKES, generation, identity, loaded, running, say, service, status, until
+from stage import (
+    FAKES,
+    generation,
+    get,
+    identity,
+    listener,
+    loaded,
+    running,
+    say,
+    service,
+    status,
+    until,
+)
 
 from polycdn.config.loaded import EngineRole, EngineSpec, VantageSite
 from polycdn.errors import SurfaceError, UnavailableError
@@ -24,7 +36,7 @@ from polycdn.run.layout import Layout
 from polycdn.run.process import Identity, identity_of, last_line, read_pid, spawn, write_pid
 from polycdn.run.running import down, overview
 from polycdn.run.supervise import PAUSE_MS_MAX, SHORT_LIFE_MS, STEADY_MS, Deaths, EngineKeeper, Program
-from polycdn.run.up import Up, UpOptions
+from polycdn.run.up import Programs, Up, UpOptions
 from polycdn.surface.base import Create, Update, want
 from polycdn.surface.engine import EngineSurface
 from polycdn.surface.settings import settings_for
@@ -120,14 +132,50 @@ async def _is_above(up: Up, before: int) -> bool:
 
 
 @pytest.mark.lab
-def test_engine_with_another_config_is_drained_and_started_anew_with_its_plan(folder: Path) -> None:
+@pytest.mark.timeout(60)
+def test_an_engine_with_another_config_takes_over_from_the_one_that_runs(folder: Path) -> None:
     async def story() -> None:
         async with running(loaded(folder)) as up:
             before = identity(up, "engine-e1")
         spec = EngineSpec("e1", EngineRole.EDGE, http=("127.0.0.1:0", "127.0.0.1:0"))
         async with running(loaded(folder, engines=(spec,))) as up:
             assert identity(up, "engine-e1") != before
-            assert not before.is_alive
+            await until(lambda: not before.is_alive, "the old one has ended")
+
+    asyncio.run(story())
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(60)
+def test_clients_of_an_engine_notice_nothing_when_the_next_up_replaces_it(folder: Path) -> None:
+    async def story() -> None:
+        wrongs: list[str] = []
+        answers = 0
+
+        async def ask(address: str) -> None:
+            nonlocal answers
+            while True:
+                try:
+                    # Nobody carries the service here: a 503 of ours is the right answer.
+                    status, _body = await get(address)
+                    answers += 1
+                    assert status == 503
+                except (OSError, AssertionError, IndexError) as error:
+                    wrongs.append(repr(error))
+
+        async with running(loaded(folder), Programs()) as up:
+            before, address = identity(up, "engine-e1"), await listener(up)
+            asking = asyncio.create_task(ask(address))
+            await until(lambda: answers > 10, "the first engine answers")
+        spec = EngineSpec("e1", EngineRole.EDGE, http=("127.0.0.1:0",), workers=2)
+        async with running(loaded(folder, engines=(spec,)), Programs()) as up:
+            await until(lambda: not before.is_alive, "the old one has ended")
+            assert await listener(up) == address
+            already = answers
+            await until(lambda: answers > already + 10, "the second engine answers")
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert wrongs == []
 
     asyncio.run(story())
 

@@ -23,7 +23,7 @@ const QUERY_BYTES_MAX: usize = 4_096;
 const CONNECTIONS_MAX: usize = 1_024;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// Answers until the engine drains; then every connection ends after the query that it is in.
+/// Answers until the engine drains; then every connection ends after the query that it is in, or its idle time.
 pub async fn serve(worker: Rc<Worker<Dns>>, listener: StdTcpListener) -> Result<(), EngineError> {
     let listener =
         TcpListener::from_std(listener).map_err(|error| EngineError::system("TCP socket", error))?;
@@ -61,7 +61,7 @@ async fn serve_connection(worker: Rc<Worker<Dns>>, stream: TcpStream, client: Ip
         let read = tokio::select! {
             biased;
             read = timeout(IDLE_TIMEOUT, read_query(&mut reader, &mut query)) => read,
-            () = worker.draining() => return,
+            () = worker.closing_idle() => return,
         };
         if !matches!(read, Ok(Ok(()))) {
             return;

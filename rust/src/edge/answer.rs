@@ -99,10 +99,17 @@ impl Flow {
 }
 
 /// An answer made of an upstream's.
-pub fn relayed(mut response: Response, make: impl FnOnce(Response) -> Relay, is_head: bool) -> Answer {
+pub fn relayed(
+    mut response: Response,
+    make: impl FnOnce(Response) -> Relay,
+    is_head: bool,
+    has_via: bool,
+) -> Answer {
     let (status, length) = (response.head.status, response.head.length);
     let mut fields = std::mem::take(&mut response.head.fields);
-    fields.push(Field::new("via", Bytes::from_static(b"1.1 polycdn")));
+    if has_via {
+        fields.push(Field::new("via", Bytes::from_static(b"1.1 polycdn")));
+    }
     let framing = response.head.framing;
     let mut relay = make(response);
     let has_body = !relay.is_over();

@@ -3,9 +3,10 @@
 use crate::cache::semantics::fields::put_number;
 use crate::choose::{Reached, may_repeat};
 use crate::count::Reason;
-use crate::document::{Expect, Limits};
+use crate::document::{Expect, ForwardedRules, Limits};
 use crate::edge::body::{BodyError, Pump, PumpError};
 use crate::edge::destination::{Destination, Failure};
+use crate::edge::forwarded::{is_told_anew, put_lines};
 use crate::edge::framing::Framing;
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, parse_answer};
@@ -15,7 +16,7 @@ use ::h2::server::SendResponse;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::{Error, ErrorKind, IoSlice, Write};
+use std::io::{Error, ErrorKind, IoSlice};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -30,9 +31,6 @@ const INTERIM_WRITE: Duration = Duration::from_secs(5);
 
 /// Room for a request's head; a longer one needs more.
 const HEAD_BYTES: usize = 1_024;
-
-/// Fields of a request that are written anew, with what the client's said in front.
-const ADDED: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "cdn-loop"];
 
 /// Where informational answers go.
 pub enum Interim {
@@ -293,26 +291,30 @@ fn fits_field(head: &AnswerHead, name: &str, value: &str) -> bool {
 }
 
 /// The request's head for an upstream, with what a proxy adds (RFC 9110 §7.6.3).
-pub fn head_bytes(head: &RequestHead, client: IpAddr, scheme: &str, loop_id: &str) -> Vec<u8> {
+pub fn head_bytes(
+    head: &RequestHead,
+    client: IpAddr,
+    scheme: &str,
+    loop_id: &str,
+    rules: ForwardedRules,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
     put(&[&head.method, b" ", &head.target, b" HTTP/1.1\r\nhost: ", &head.authority, b"\r\n"]);
-    for field in head.fields.iter().filter(|field| !ADDED.iter().any(|name| field.is(name))) {
+    for field in head.fields.iter().filter(|field| !field.is("cdn-loop") && !is_told_anew(field)) {
         put(&[&field.name, b": ", &field.value, b"\r\n"]);
     }
-    put(&[b"x-forwarded-for: "]);
-    values(head, "x-forwarded-for").for_each(|value| put(&[value, b", "]));
-    // Writing to memory cannot fail.
-    let _ = write!(bytes, "{}", client.to_canonical());
-    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    put(&[b"\r\nx-forwarded-proto: ", scheme.as_bytes(), b"\r\ncdn-loop: "]);
+    put(&[b"cdn-loop: "]);
     values(head, "cdn-loop").for_each(|value| put(&[value, b", "]));
+    put(&[loop_id.as_bytes(), b"\r\n"]);
     let version: &[u8] = match head.version {
         0 => b"1.0",
         1 => b"1.1",
         _ => b"2",
     };
-    put(&[loop_id.as_bytes(), b"\r\nvia: ", version, b" polycdn\r\n"]);
+    if rules.has_via {
+        put(&[b"via: ", version, b" polycdn\r\n"]);
+    }
     match head.framing {
         Framing::Length(length) => {
             put(&[b"content-length: "]);
@@ -327,6 +329,7 @@ pub fn head_bytes(head: &RequestHead, client: IpAddr, scheme: &str, loop_id: &st
             .iter()
             .for_each(|part| bytes.extend_from_slice(part));
     }
+    put_lines(rules, head, client, scheme, &mut bytes);
     bytes.extend_from_slice(b"\r\n");
     bytes
 }

@@ -49,7 +49,7 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     let limits = &site.service.settings.limits;
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let order = Order {
-        bytes: &head_bytes(&head, client, scheme, edge.loop_id()),
+        bytes: &head_bytes(&head, client, scheme, edge.loop_id(), site.service.settings.forwarded),
         expected: site.prepared.expected.get(&*head.target),
         head: &head,
         limits,

@@ -1,5 +1,7 @@
 //! A client's HTTP/1 connection: requests one after the other, until one side wants no more.
 
+use crate::access;
+use crate::clock;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
@@ -66,11 +68,14 @@ struct Connection {
     wire: Rc<Wire>,
     client: IpAddr,
     scheme: &'static str,
+    /// The request that was read last gets a line in the access log.
+    is_drawn: Cell<bool>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme };
+    let is_drawn = Cell::new(false);
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, is_drawn };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -90,7 +95,10 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
                 }
             }
             Next::Request(head) => {
-                if !Box::pin(connection.request(*head)).await {
+                let asker = connection.edge.asker(client, scheme, "h1");
+                let is_drawn = connection.is_drawn.replace(false);
+                let request = Box::pin(connection.request(*head));
+                if !connection.edge.sampler.traced(is_drawn, asker, request).await {
                     return;
                 }
             }
@@ -120,7 +128,7 @@ impl Connection {
         if self.wire.with_unread(|unread| !unread.is_empty()) {
             return true;
         }
-        let mut drained = pin!(self.edge.drained());
+        let mut drained = pin!(self.edge.idle_is_over());
         let first = poll_fn(|cx| match self.wire.poll_fill(cx) {
             Poll::Ready(filled) => Poll::Ready(matches!(filled, Ok(1..))),
             Poll::Pending => drained.as_mut().poll(cx).map(|()| false),
@@ -164,7 +172,10 @@ impl Connection {
             Ok(seen) => seen,
             Err(refused) => return Next::Refused(refused),
         };
-        if let Some(hit) = hit(&self.edge, &seen, head.len(), (self.client, self.scheme), sheet) {
+        self.is_drawn.set(self.edge.sampler.draw());
+        if !self.is_drawn.get()
+            && let Some(hit) = hit(&self.edge, &seen, head.len(), (self.client, self.scheme), sheet)
+        {
             return Next::Hit(hit);
         }
         let limits = self.edge.site(seen.authority()).map(|site| site.service.settings.limits.head_bytes_max);
@@ -177,6 +188,7 @@ impl Connection {
     /// Writes an answer from memory; whether another request may follow.
     async fn send_hit(&self, hit: Hit) -> bool {
         let Hit { mut head, body, is_persistent, idle } = hit;
+        self.edge.traffic.waited(Duration::ZERO);
         let is_sent = if body.len() <= JOINED_BYTES_MAX {
             head.extend_from_slice(&body);
             self.write_slices(&mut [IoSlice::new(&head)], idle).await.is_ok()
@@ -192,8 +204,10 @@ impl Connection {
 
     /// Answers one request; whether another may follow.
     async fn request(&self, head: RequestHead) -> bool {
-        let limits = self.edge.site(&head.authority);
-        let limits = limits.map(|site| Duration::from_millis(site.service.settings.limits.idle_timeout_ms));
+        let site = self.edge.site(&head.authority);
+        let service = site.as_ref().map_or("", |site| &*site.service.name);
+        access::note_request(service, &head.method, &head.target);
+        let limits = site.map(|site| Duration::from_millis(site.service.settings.limits.idle_timeout_ms));
         let shape = Shape {
             is_head: head.is_head(),
             version: head.version,
@@ -218,7 +232,7 @@ impl Connection {
             0 => Interim::Nowhere,
             _ => Interim::H1(Rc::clone(&self.wire)),
         };
-        let (client, scheme) = (self.client, self.scheme);
+        let (client, scheme, began) = (self.client, self.scheme, clock::moment());
         let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
         let forwarded = tokio::select! {
             biased;
@@ -237,6 +251,7 @@ impl Connection {
                 return false;
             }
         };
+        self.edge.traffic.waited(clock::moment().saturating_duration_since(began));
         // A client that still waits to be told to go on may send its body, or the next request: nobody can know.
         let is_settled =
             |coming: &Coming| coming.decoder.borrow().is_done() || !coming.owes_continue.replace(false);
@@ -294,6 +309,7 @@ impl Connection {
 
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
     async fn send(&self, answer: Answer, shape: &Shape) -> bool {
+        access::note_answer(answer.status);
         let (framing, is_persistent) = framing_of(&answer, shape);
         let mut head = sheet();
         write_head(&answer, shape, framing, is_persistent, &self.edge.date(), &mut head);
@@ -398,8 +414,12 @@ impl Connection {
     }
 
     async fn write_slices(&self, slices: &mut [IoSlice<'_>], idle: Duration) -> Result<()> {
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
         let written = self.wire.within(idle, self.wire.write_all(slices)).await;
-        written.unwrap_or(Err(ErrorKind::TimedOut.into()))
+        written.unwrap_or(Err(ErrorKind::TimedOut.into()))?;
+        self.edge.traffic.sent(bytes);
+        access::note_sent(bytes);
+        Ok(())
     }
 
     /// Bytes both ways until either side ends or nothing moves.

@@ -1,6 +1,8 @@
 //! A client's HTTP/2 connection: the `h2` crate keeps its frames. What lies in memory is answered at once; every other
 //! stream is a task.
 
+use crate::access;
+use crate::clock;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
@@ -127,20 +129,26 @@ impl Session {
     /// Answers a request: at once from memory, or by a task of its own.
     fn answer(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let (parts, body) = request.into_parts();
-        let hit = if body.is_end_stream() { self.hit(&parts) } else { None };
+        let is_drawn = self.edge.sampler.draw();
+        let hit = if body.is_end_stream() && !is_drawn { self.hit(&parts) } else { None };
         let Some((head, body)) = hit else {
-            return self.spawn(async move |session| session.exchange(&parts, body, respond).await);
+            return self.spawn(async move |session| {
+                let (edge, asker) = (&session.edge, session.edge.asker(session.client, session.scheme, "h2"));
+                edge.sampler.traced(is_drawn, asker, session.exchange(&parts, body, respond)).await;
+            });
         };
+        self.edge.traffic.waited(Duration::ZERO);
         let Ok(mut stream) = respond.send_response(head, body.is_empty()) else { return };
         if body.is_empty() {
             return;
         }
         stream.reserve_capacity(body.len());
         if stream.capacity() >= body.len() {
+            self.edge.traffic.sent(body.len());
             let _ = stream.send_data(body, true);
         } else {
-            self.spawn(async move |_| {
-                send_piece(&mut stream, body, true).await;
+            self.spawn(async move |session| {
+                send_piece(&session.edge, &mut stream, body, true).await;
             });
         }
     }
@@ -170,6 +178,10 @@ impl Session {
             Ok(head) => head,
             Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
         };
+        let began = clock::moment();
+        let site = edge.site(&head.authority);
+        let service = site.as_ref().map_or("", |site| &*site.service.name);
+        access::note_request(service, &head.method, &head.target);
         let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
         let interim = Interim::H2(Rc::clone(&respond));
         let (client, scheme) = (self.client, self.scheme);
@@ -179,6 +191,7 @@ impl Session {
             forwarded = forward::respond(edge, incoming) => forwarded,
             _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => return,
         };
+        edge.traffic.waited(clock::moment().saturating_duration_since(began));
         match forwarded {
             Ok(answer) => send(edge, &respond, answer, is_head).await,
             Err(BodyError::Gone) => respond.borrow_mut().send_reset(Reason::CANCEL),
@@ -295,6 +308,7 @@ fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'sta
 }
 
 async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answer, is_head: bool) {
+    access::note_answer(answer.status);
     let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_) | Body::Stored(_));
     let Some(response) = response_head(&answer, edge.date()) else {
         return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
@@ -302,10 +316,10 @@ async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answe
     let Ok(mut stream) = respond.borrow_mut().send_response(response, !has_body) else { return };
     match answer.body {
         Body::Full(bytes) if has_body => {
-            let _ = send_piece(&mut stream, bytes, true).await;
+            let _ = send_piece(edge, &mut stream, bytes, true).await;
         }
-        Body::Relay(relay) if has_body => relay_body(&mut stream, Flow::Relay(relay)).await,
-        Body::Stored(body) if has_body => relay_body(&mut stream, Flow::Stored(body)).await,
+        Body::Relay(relay) if has_body => relay_body(edge, &mut stream, Flow::Relay(relay)).await,
+        Body::Stored(body) if has_body => relay_body(edge, &mut stream, Flow::Stored(body)).await,
         _ => {}
     }
 }
@@ -343,7 +357,7 @@ fn header_map(fields: &[Field]) -> Option<HeaderMap> {
 }
 
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
+async fn relay_body(edge: &Edge, stream: &mut SendStream<Bytes>, mut relay: Flow) {
     loop {
         let piece = tokio::select! {
             biased;
@@ -353,8 +367,8 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
         match piece {
             Ok(Some(piece)) => {
                 let is_sent = match relay.is_lent() {
-                    true => send_lent(stream, &mut relay, piece).await,
-                    false => send_piece(stream, piece, false).await,
+                    true => send_lent(edge, stream, &mut relay, piece).await,
+                    false => send_piece(edge, stream, piece, false).await,
                 };
                 if !is_sent {
                     return;
@@ -381,12 +395,14 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
 
 /// Sends what the client's window allows of a piece that can be had again, and gives the rest back, so that nobody's
 /// memory is held while a slow client grants nothing. False if it wants no more, or grants nothing for too long.
-async fn send_lent(stream: &mut SendStream<Bytes>, relay: &mut Flow, mut piece: Bytes) -> bool {
+async fn send_lent(edge: &Edge, stream: &mut SendStream<Bytes>, relay: &mut Flow, mut piece: Bytes) -> bool {
     stream.reserve_capacity(piece.len());
     let bytes = piece.len().min(stream.capacity());
     relay.give_back(piece.len() - bytes);
     piece.truncate(bytes);
     if bytes > 0 {
+        edge.traffic.sent(bytes);
+        access::note_sent(bytes);
         return stream.send_data(piece, false).is_ok();
     }
     drop(piece);
@@ -405,11 +421,13 @@ async fn granted(stream: &mut SendStream<Bytes>) -> Option<usize> {
 }
 
 /// Sends as the client's window allows; false if the client wants no more, or grants nothing for too long.
-async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
+async fn send_piece(edge: &Edge, stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
     while !piece.is_empty() {
         stream.reserve_capacity(piece.len());
         let Some(granted) = granted(stream).await else { return false };
         let part = piece.split_to(granted.min(piece.len()));
+        edge.traffic.sent(part.len());
+        access::note_sent(part.len());
         if stream.send_data(part, is_last && piece.is_empty()).is_err() {
             return false;
         }

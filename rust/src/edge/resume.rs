@@ -230,7 +230,13 @@ impl Resumption {
         let (route, mut failed) = (&self.route, Rc::clone(&self.failed));
         let settings = &route.site.service.settings;
         let (limits, reflexes) = (&settings.limits, &settings.reflexes);
-        let bytes = head_bytes(&self.head, self.client, self.scheme, route.edge.loop_id());
+        let bytes = head_bytes(
+            &self.head,
+            self.client,
+            self.scheme,
+            route.edge.loop_id(),
+            route.site.service.settings.forwarded,
+        );
         let patience = Duration::from_millis(limits.first_byte_timeout_ms);
         let interim = &Interim::Nowhere;
         let order = Order { bytes: &bytes, expected: None, head: &self.head, limits, interim, patience };

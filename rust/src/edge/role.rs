@@ -1,18 +1,22 @@
 //! What the edge makes of a service's settings when they are applied: everything that needs a file or can be refused.
 
+use crate::access::AccessLog;
 use crate::cache::semantics::rules::{Heuristic, Query, Rules};
 use crate::cache::store::disk::DiskCounts;
 use crate::cache::store::{Limits, Store};
 use crate::choose::Health;
 use crate::clock;
 use crate::count::WorkerCounts;
-use crate::document::{CacheRules, Expect, Fallback, ProbedObject, ProviderKind, QueryRule, Settings};
+use crate::document::{
+    CacheRules, DigestDocument, Expect, Fallback, ProbedObject, ProviderKind, QueryRule, Settings,
+};
 use crate::edge::give_up::OwnWord;
 use crate::edge::message::RequestHead;
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::{self, Tally};
 use crate::edge::stored::{Shelf, purge};
 use crate::edge::tls::{UpstreamTls, read_key_pair};
+use crate::edge::traffic::{self, Traffic};
 use crate::edge::worker;
 use crate::error::{EngineError, Refusal};
 use crate::metrics::{Kind, MetricsText};
@@ -34,6 +38,8 @@ pub struct EdgeRole {
     /// Made when the first service wants it: an edge that keeps nothing needs no memory for it.
     store: OnceLock<Arc<Store<Entry>>>,
     tallies: Mutex<Vec<Arc<Tally>>>,
+    traffic: Mutex<Vec<Arc<Traffic>>>,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 impl EdgeRole {
@@ -47,6 +53,17 @@ impl EdgeRole {
         let tally = Arc::<Tally>::default();
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
         tally
+    }
+
+    /// The same for connections and bytes.
+    pub fn new_traffic(&self) -> Arc<Traffic> {
+        let traffic = Arc::<Traffic>::default();
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&traffic));
+        traffic
+    }
+
+    pub fn access_log(&self) -> Option<Arc<AccessLog>> {
+        self.access_log.clone()
     }
 
     fn shelf(&self, service: &Service) -> Option<Arc<Shelf>> {
@@ -101,15 +118,28 @@ impl Role for EdgeRole {
     type Table = Snapshot<Prepared>;
 
     fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let memory_bytes = config.memory_bytes;
-        let role = Self { memory_bytes, store: OnceLock::new(), tallies: Mutex::default() };
-        if let Some(disk) = &config.disk {
-            let store = role.store.get_or_init(|| Store::new(Limits::new(memory_bytes)));
-            let attached = std::fs::create_dir_all(&disk.folder)
-                .and_then(|()| store.attach_disk(&disk.folder, disk.bytes));
-            attached.map_err(|error| EngineError::system(disk.folder.display(), error))?;
+        Ok(Self {
+            memory_bytes: config.memory_bytes,
+            store: OnceLock::new(),
+            tallies: Mutex::default(),
+            traffic: Mutex::default(),
+            access_log: config.access_log.as_ref().map(AccessLog::start).transpose()?.map(Arc::new),
+        })
+    }
+
+    fn open(&self, config: &EngineConfig) -> Result<(), EngineError> {
+        let Some(disk) = &config.disk else { return Ok(()) };
+        let store = self.store.get_or_init(|| Store::new(Limits::new(self.memory_bytes)));
+        let attached =
+            std::fs::create_dir_all(&disk.folder).and_then(|()| store.attach_disk(&disk.folder, disk.bytes));
+        attached.map_err(|error| EngineError::system(disk.folder.display(), error))
+    }
+
+    async fn let_go(&self) {
+        if let Some(disk) = self.store().and_then(|store| store.disk()) {
+            // An error means that nobody writes any more.
+            let _ = disk.close().await;
         }
-        Ok(role)
     }
 
     fn prepare(&self, service: &Arc<Service>) -> Result<Prepared, Refusal> {
@@ -126,6 +156,10 @@ impl Role for EdgeRole {
 
     fn tell(&self, _counts: &[Arc<WorkerCounts>], text: &mut MetricsText) {
         tally::tell(&self.tallies.lock().unwrap_or_else(PoisonError::into_inner), text);
+        traffic::tell(&self.traffic.lock().unwrap_or_else(PoisonError::into_inner), text);
+        if let Some(log) = &self.access_log {
+            log.tell(text);
+        }
         let Some(store) = self.store() else { return };
         let counts = store.counts();
         let mut gauge = |name, help: &str, value: u64| {
@@ -145,6 +179,12 @@ impl Role for EdgeRole {
         counter("polycdn_cache_purged_total", "Objects found to be purged.", counts.purged);
         if let Some(disk) = store.disk() {
             tell_disk(&disk.counts(), text);
+        }
+    }
+
+    fn reopen(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
         }
     }
 
@@ -228,14 +268,24 @@ impl Prepared {
     }
 }
 
-/// Digests of the objects that the settings name.
+/// Digests that the settings name: of probed objects, and of a manifest, which may know the blocks too.
 fn pinned(settings: &Settings) -> FxHashMap<Box<[u8]>, Pinned> {
+    let of_manifest = |digest: &DigestDocument| {
+        let pinned = Pinned {
+            bytes: Some(digest.body_bytes),
+            whole: octets_of_hex(&digest.sha256),
+            blocks: digest.block_sha256.iter().filter_map(|text| octets_of_hex(text)).collect(),
+            block_bytes: digest.block_bytes.unwrap_or(0),
+        };
+        (digest.path.as_bytes().into(), pinned)
+    };
     let of_object = |object: &ProbedObject| {
         let whole = object.expect.sha256.as_deref().and_then(octets_of_hex)?;
         let pinned = Pinned { bytes: object.expect.body_bytes, whole: Some(whole), ..Pinned::default() };
         Some((object.path.as_bytes().into(), pinned))
     };
-    settings.objects.iter().filter_map(of_object).collect()
+    let objects = settings.objects.iter().filter_map(of_object);
+    objects.chain(settings.digests.iter().map(of_manifest)).collect()
 }
 
 /// 32 octets written as 64 hexadecimal digits.

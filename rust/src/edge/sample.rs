@@ -35,7 +35,8 @@ pub fn compare(route: &Route, request: &RequestHead, client: IpAddr, scheme: &'s
     }
     head.fields.push(Field::new("range", format!("bytes=0-{}", SAMPLE_BYTES - 1)));
     tokio::task::spawn_local(async move {
-        let bytes = head_bytes(&head, client, scheme, route.edge.loop_id());
+        let bytes =
+            head_bytes(&head, client, scheme, route.edge.loop_id(), route.site.service.settings.forwarded);
         let first = sample(&route, &head, &bytes, pair.0).await;
         let second = sample(&route, &head, &bytes, pair.1).await;
         if let Some(((first, front), (second, other_front))) = first.zip(second)

@@ -5,17 +5,20 @@ use crate::document::{Certificate, Endpoint};
 use crate::edge::role::EdgeRole;
 use crate::error::Refusal;
 use crate::runtime::Engine;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+
+/// One for all workers, whatever certificates are read meanwhile: a client resumes with whichever it meets.
+static TICKETER: LazyLock<Option<Arc<dyn ProducesTickets>>> = LazyLock::new(|| ring::Ticketer::new().ok());
 
 /// Sessions that one worker remembers per upstream.
 const UPSTREAM_SESSIONS: usize = 64;
@@ -81,7 +84,7 @@ pub fn read_key_pair(files: &Certificate) -> Result<Arc<CertifiedKey>, Refusal> 
     Ok(Arc::new(pair))
 }
 
-/// Picks the certificate by the name that the client asks for.
+/// Picks the certificate by the name that the client asks for: of its service, the first that is for that name.
 ///
 /// A name that is no service's, or no name at all, gets the first certificate of the first service that has one: old
 /// clients and health checks then fail by the name, with an error that says so. Without any, the handshake fails.
@@ -101,9 +104,23 @@ impl ResolvesServerCert for ByName {
             .filter(|served| !served.prepared.certificates.is_empty())
             .or_else(|| snapshot.served.iter().find(|served| !served.prepared.certificates.is_empty()))?;
         let pairs = &owner.prepared.certificates;
-        let fitting = pairs.iter().find(|pair| pair.key.choose_scheme(hello.signature_schemes()).is_some());
-        fitting.or_else(|| pairs.first()).cloned()
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let is_usable =
+            |pair: &&Arc<CertifiedKey>| pair.key.choose_scheme(hello.signature_schemes()).is_some();
+        let mut usable = pairs.iter().filter(is_usable);
+        let fitting = match (name, pairs.len()) {
+            (Some(name), 2..) => usable.clone().find(|pair| is_for(pair, &name)),
+            _ => None,
+        };
+        fitting.or_else(|| usable.next()).or_else(|| pairs.first()).cloned()
     }
+}
+
+/// Whether a certificate is for this name, by its subject alternative names.
+fn is_for(pair: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let Ok(certificate) = pair.end_entity_cert() else { return false };
+    ParsedCertificate::try_from(certificate)
+        .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
 }
 
 /// How the edge answers TLS: 1.2 and 1.3, HTTP/2 preferred, sessions resumed by tickets.
@@ -113,7 +130,7 @@ pub fn server_config(engine: Arc<Engine<EdgeRole>>) -> Result<Arc<ServerConfig>,
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ByName(engine)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = ring::Ticketer::new()?;
+    config.ticketer = TICKETER.clone().ok_or(rustls::Error::FailedToGetRandomBytes)?;
     Ok(Arc::new(config))
 }
 

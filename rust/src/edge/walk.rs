@@ -1,5 +1,6 @@
 //! One request at the upstreams: in their order, one beside the other where one is silent, until one answers well.
 
+use crate::access;
 use crate::choose::{Reached, Stance, may_repeat};
 use crate::clock::timer_moment;
 use crate::count::{Outcome, Reason};
@@ -368,6 +369,7 @@ impl Walk {
     ) -> Answer {
         let now_ms = self.route.edge.now_ms();
         let Attempted { provider, destination, place, first_byte_ms } = attempted;
+        access::note_provider(self.route.site.service.upstream_name(provider));
         let report = Report {
             route: self.route.clone(),
             provider,
@@ -391,7 +393,8 @@ impl Walk {
         let make = |response| {
             Relay::new(Beginning { response, destination, place, waits, pump, report, course, check })
         };
-        relayed(response, make, order.head.is_head())
+        let has_via = self.route.site.service.settings.forwarded.has_via;
+        relayed(response, make, order.head.is_head(), has_via)
     }
 
     fn compare_now_and_then(&self, order: &Order<'_>, provider: u16) {

@@ -1,6 +1,7 @@
 //! One worker of the edge: its listeners, and what its connections share. Nothing here is shared with other workers but
 //! the table, which is swapped whole.
 
+use crate::access::{Asker, Sampler};
 use crate::cache::store::{Front, resident_bytes};
 use crate::choose::{Allowance, Budget};
 use crate::clock;
@@ -11,17 +12,18 @@ use crate::edge::patience::Patience;
 use crate::edge::role::{EdgeRole, Prepared};
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::Tally;
+use crate::edge::traffic::Traffic;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
 use crate::reflex::known::KnownObjects;
-use crate::runtime::{Engine, Worker};
+use crate::runtime::{Engine, Stage, Worker};
 use crate::table::{Service, Snapshot};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,9 +32,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-
-/// How long a drain waits for what is under way; less than the runtime's own limit.
-const DRAIN: Duration = Duration::from_secs(25);
 
 /// Pause when the system has no connection to give (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -114,6 +113,8 @@ pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     pub tally: Arc<Tally>,
+    pub traffic: Arc<Traffic>,
+    pub sampler: Sampler,
     /// The hottest objects, with a buffer for the keys that ask for them.
     front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
     index: usize,
@@ -136,6 +137,8 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
+            traffic: worker.engine.role.new_traffic(),
+            sampler: Sampler::new(worker.engine.role.access_log()),
             front: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
@@ -159,6 +162,11 @@ impl Edge {
     pub fn now_ms(&self) -> u64 {
         let since = clock::moment().saturating_duration_since(self.began.0);
         self.began.1.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How a request came that is read just now, for its line in the access log.
+    pub fn asker(&self, client: IpAddr, scheme: &'static str, protocol: &'static str) -> Asker {
+        Asker { client, scheme, protocol, at_ms: self.now_ms() }
     }
 
     /// The Date field's value (RFC 9110 §6.6.1), made once a second.
@@ -251,6 +259,12 @@ impl Edge {
         }
     }
 
+    /// Returns once a connection on which nothing is under way is to be closed.
+    pub async fn idle_is_over(&self) {
+        self.drained().await;
+        self.engine.reached(Stage::Leaving).await;
+    }
+
     fn begin_drain(&self) {
         self.is_draining.set(true);
         self.drain.notify_waiters();
@@ -287,8 +301,9 @@ impl Edge {
         }
     }
 
-    /// Lets the disk tier finish what it has begun.
+    /// Lets the access log and the disk tier finish what they have begun.
     async fn flush(&self) {
+        let _ = timeout(FLUSH, self.sampler.flush()).await;
         let store = self.engine.role.store().filter(|_| self.index == 0);
         if let Some(disk) = store.and_then(|store| store.disk()) {
             let _ = timeout(FLUSH, disk.flush()).await;
@@ -338,6 +353,7 @@ struct Open(Rc<Edge>);
 impl Open {
     fn new(edge: &Rc<Edge>) -> Self {
         edge.open.set(edge.open.get() + 1);
+        edge.traffic.opened(edge.open.get());
         Self(Rc::clone(edge))
     }
 }
@@ -345,6 +361,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.traffic.closed(self.0.open.get());
         self.0.closed.notify_waiters();
     }
 }
@@ -378,7 +395,10 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
     for task in accepting {
         let _ = task.await;
     }
-    let _ = timeout(DRAIN, edge.all_closed()).await;
+    tokio::select! {
+        () = edge.all_closed() => {}
+        () = worker.engine.reached(Stage::Stopped) => {}
+    }
     tidying.abort();
     upkeep.abort();
     edge.flush().await;
@@ -387,7 +407,7 @@ pub async fn work(mut worker: Worker<EdgeRole>) -> Result<(), EngineError> {
 
 async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
     let mut late = 0;
-    while late < LATE_MAX {
+    while late < LATE_MAX && edge.engine.stage() != Stage::HandedOver {
         late += usize::from(edge.is_draining());
         // Whoever connected before the drain is still served: what waits in the listener's queue comes first.
         let accepted = tokio::select! {
@@ -416,7 +436,9 @@ async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: 
 
 async fn serve_tls(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: TlsAcceptor) {
     let (patience, _) = edge.client_limits();
-    let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else { return };
+    let accepted = timeout(patience, acceptor.accept(stream)).await;
+    edge.traffic.handshake(matches!(accepted, Ok(Ok(_))));
+    let Ok(Ok(stream)) = accepted else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Stream::Server(Box::new(stream));
     if is_http2 {

@@ -2,6 +2,7 @@
 
 use super::Input;
 use crate::cache::semantics::fields::{Fields, is_token};
+use crate::document::ForwardedRules;
 use crate::edge::attempt::head_bytes;
 use crate::edge::framing::{Broken, Decoder, Framing, Step, chunk_head};
 use crate::edge::head::{HeadScan, parse_answer, parse_request};
@@ -132,7 +133,8 @@ fn check_end_to_end(fields: &[Field]) {
 
 /// What is sent on is read there as what was read here.
 fn check_passed_on(request: &RequestHead) {
-    const ADDED: [&str; 4] = ["cdn-loop", "via", "x-forwarded-for", "x-forwarded-proto"];
+    const ADDED: [&str; 6] =
+        ["cdn-loop", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
     let own = |fields: &[Field]| -> Vec<Field> {
         fields.iter().filter(|field| !ADDED.iter().any(|added| field.is(added))).cloned().collect()
     };
@@ -140,7 +142,8 @@ fn check_passed_on(request: &RequestHead) {
         return;
     }
     let client = IpAddr::from([192, 0, 2, 1]);
-    let again = parse_request(&head_bytes(request, client, "http", "polycdn-x").into());
+    let again =
+        parse_request(&head_bytes(request, client, "http", "polycdn-x", ForwardedRules::default()).into());
     let Ok(again) = again else { return assert!(again.is_ok(), "{again:?} of {request:?}") };
     assert_eq!((&again.method, &again.target), (&request.method, &request.target));
     assert_eq!((&again.authority, again.framing), (&request.authority, request.framing));

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from polycdn.cli.edge_options import EdgeOptions, Origin
+from polycdn.cli.edge_options import DRAIN_S, FORWARDED, EdgeOptions, Origin
 from polycdn.errors import UnavailableError
 
 SERVICE = "edge"
@@ -22,6 +22,11 @@ ONE_ORIGIN_FIRST_BYTE_MS = 60_000
 
 SEVERAL_ORIGINS_FIRST_BYTE_MS = 10_000
 
+PREFIX = "polycdn-"
+"""Begins the names of the private folders."""
+
+ANSWER_S_MAX = 2
+LINE_BYTES_MAX = 1_048_576
 FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -74,6 +79,11 @@ def settings_of(options: EdgeOptions) -> dict[str, Any]:
     }
     if options.is_caching:
         settings["cache"] = {}
+    said = zip(("style", "is_client_trusted"), options.forwarded, FORWARDED, strict=True)
+    if forwarded := {key: value for key, value, default in said if value != default}:
+        settings["forwarded"] = forwarded
+    if options.digests:
+        settings["digests"] = list(options.digests)
     if options.certificates:
         settings["certificates"] = [
             {"cert_file": cert, "key_file": key} for cert, key in options.certificates
@@ -113,6 +123,12 @@ def config_of(options: EdgeOptions, folder: str, token_file: str | None) -> dict
         "memory_bytes": options.memory_bytes,
         "must_load": True,
     }
+    if options.drain_s != DRAIN_S:
+        config["drain_s"] = options.drain_s
+    if log := options.access_log:
+        config["access_log"] = log._asdict()
+    if options.takes_over and (running := running_edge(options)):
+        config["take_over"] = running
     if options.disk:
         config["disk"] = {"folder": options.disk[0], "bytes": options.disk[1]}
     if options.admin:
@@ -121,9 +137,40 @@ def config_of(options: EdgeOptions, folder: str, token_file: str | None) -> dict
     return config
 
 
-def _private_folder() -> str:
+def running_edge(options: EdgeOptions) -> str | None:
+    """The control socket of an edge of this user that listens on one of these addresses; None without."""
+    wanted = {*options.http, *options.https}
+    parent = _runtime_folder()
+    for name in sorted(os.listdir(parent)):  # noqa: PTH208 (pathlib is slow to load)
+        path = f"{parent}/{name}/s"
+        if name.startswith(PREFIX) and wanted & _listening(path):
+            return path
+    return None
+
+
+def _listening(path: str) -> set[str]:
+    """Where the edge with this control socket listens; nowhere if nobody answers, or it is another user's."""
+    import socket
+
+    with contextlib.suppress(OSError, ValueError, KeyError), socket.socket(socket.AF_UNIX) as connection:
+        if os.lstat(path).st_uid != os.getuid():
+            return set()
+        connection.settimeout(ANSWER_S_MAX)
+        connection.connect(path)
+        connection.sendall(b'{"op":"hello"}\n')
+        with connection.makefile("rb") as lines:
+            listeners = json.loads(lines.readline(LINE_BYTES_MAX))["listeners"]
+        return {*listeners.get("http", ()), *listeners.get("https", ())}
+    return set()
+
+
+def _runtime_folder() -> str:
     parent = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"
-    folder = f"{parent.rstrip('/')}/polycdn-{os.urandom(6).hex()}"
+    return parent.rstrip("/")
+
+
+def _private_folder() -> str:
+    folder = f"{_runtime_folder()}/{PREFIX}{os.urandom(6).hex()}"
     os.mkdir(folder, 0o700)  # noqa: PTH102
     return folder
 

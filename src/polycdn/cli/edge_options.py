@@ -2,12 +2,13 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Fail = Callable[[str], NoReturn]
+    Json = Any
 
 UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -19,6 +20,12 @@ UNITS = {
 MEMORY_BYTES_MIN = 1_048_576
 DISK_BYTES_MIN = 16_777_216
 WORKERS_MAX = 256
+DRAIN_S = 30
+DRAIN_S_MAX = 86_400
+FULL_BP = 10_000
+STYLES = ("x-forwarded", "forwarded", "both", "none")
+FORWARDED = ("x-forwarded", False)
+"""Style, and whether the client is trusted."""
 
 
 class Origin(NamedTuple):
@@ -27,6 +34,15 @@ class Origin(NamedTuple):
     host: str
     port: int
     tls: bool
+
+
+class AccessLog(NamedTuple):
+    """Where lines go ("-" is standard output), and what they tell."""
+
+    file: str
+    sample_bp: int
+    has_prefix: bool
+    has_query: bool
 
 
 class EdgeOptions(NamedTuple):
@@ -43,6 +59,11 @@ class EdgeOptions(NamedTuple):
     workers: int
     admin: str | None
     admin_token_file: str | None
+    takes_over: bool = False
+    drain_s: int = DRAIN_S
+    access_log: AccessLog | None = None
+    forwarded: tuple[str, bool] = FORWARDED
+    digests: tuple[dict[str, "Json"], ...] = ()
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +95,41 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="secret for purge (default: one is made, and its file told)",
     )
-    add("--digests", metavar="FILE", help=argparse.SUPPRESS)
+    add(
+        "--take-over",
+        action="store_true",
+        help="take the listening sockets over from the edge of this user that listens there, which then ends",
+    )
+    add(
+        "--drain-s",
+        metavar="N",
+        type=int,
+        default=DRAIN_S,
+        help="seconds for what is under way after SIGTERM (default 30)",
+    )
+    _add_log(parser)
+    add(
+        "--forwarded",
+        choices=STYLES,
+        default=FORWARDED[0],
+        help="how origins are told of clients (default x-forwarded)",
+    )
+    add("--trust-client", action="store_true", help="keep what clients say of theirs: they are your proxies")
+    add("--digests", metavar="FILE", help="what bodies must be: JSON, path to size, sha256 and block digests")
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--access-log", metavar="FILE", help='a line of JSON per request; "-" is standard output')
+    add(
+        "--access-log-sample-bp",
+        metavar="N",
+        type=int,
+        default=FULL_BP,
+        help="of how many requests in 10000 (default all)",
+    )
+    add("--access-log-prefix", action="store_true", help="with the client's network, a /24 or a /48")
+    add("--access-log-query", action="store_true", help="with the query")
 
 
 def refuse_beside_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -97,11 +152,11 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         fail(f"{len(arguments.cert)} --cert and {len(arguments.key)} --key; each certificate needs its key")
     if bool(arguments.listen_tls) != bool(arguments.cert):
         fail("--listen-tls needs --cert and --key, and they need it")
-    if arguments.digests is not None:
-        fail("--digests: this version does not verify bodies against digests yet; leave it out")
     workers = arguments.workers if arguments.workers is not None else len(os.sched_getaffinity(0))
     if not 1 <= workers <= WORKERS_MAX:
         fail(f"--workers {workers}; allowed: 1 to {WORKERS_MAX}")
+    if not 0 <= arguments.drain_s <= DRAIN_S_MAX:
+        fail(f"--drain-s {arguments.drain_s}; allowed: 0 to {DRAIN_S_MAX}")
     if arguments.admin_token_file and not arguments.admin:
         fail("--admin-token-file needs --admin HOST:PORT")
     return EdgeOptions(
@@ -116,7 +171,33 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         workers=workers,
         admin=_address("--admin", arguments.admin, fail) if arguments.admin is not None else None,
         admin_token_file=arguments.admin_token_file,
+        takes_over=arguments.take_over,
+        drain_s=arguments.drain_s,
+        access_log=_access_log(arguments, fail),
+        forwarded=(arguments.forwarded, arguments.trust_client),
+        digests=_digests(arguments.digests, fail) if arguments.digests is not None else (),
     )
+
+
+def _access_log(arguments: argparse.Namespace, fail: "Fail") -> AccessLog | None:
+    sample_bp, file = arguments.access_log_sample_bp, arguments.access_log
+    if not 1 <= sample_bp <= FULL_BP:
+        fail(f"--access-log-sample-bp {sample_bp}; allowed: 1 to {FULL_BP}")
+    if file is None:
+        if sample_bp != FULL_BP or arguments.access_log_prefix or arguments.access_log_query:
+            fail("--access-log-sample-bp, -prefix and -query need --access-log FILE")
+        return None
+    path = file if file == "-" else os.path.abspath(file)  # noqa: PTH100 (pathlib is slow to load)
+    return AccessLog(path, sample_bp, arguments.access_log_prefix, arguments.access_log_query)
+
+
+def _digests(file: str, fail: "Fail") -> "tuple[dict[str, Json], ...]":
+    from polycdn.cli.digests import DigestsError, read_digests
+
+    try:
+        return read_digests(file)
+    except DigestsError as error:
+        fail(f"--digests {error}")
 
 
 def _origin(url: str, fail: "Fail") -> Origin:

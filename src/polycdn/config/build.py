@@ -1,9 +1,14 @@
 """A checked tree as the model's frozen values."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from polycdn.config.loaded import (
+    AccessLog,
+    Admin,
+    Delivery,
+    DiskTier,
     EngineRole,
     EngineSpec,
     Listen,
@@ -13,6 +18,7 @@ from polycdn.config.loaded import (
     VantageSite,
 )
 from polycdn.config.schema import (
+    CacheTable,
     EndpointTable,
     LimitsTable,
     ObjectTable,
@@ -26,7 +32,7 @@ from polycdn.config.schema import (
     ZoneTable,
 )
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
-from polycdn.model.settings import Certificate, Limits, NameServer, Zone
+from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, NameServer, Zone
 from polycdn.model.topology import (
     Endpoint,
     Expect,
@@ -45,6 +51,7 @@ def build(root: Root, state_dir: str, sources: tuple[str, ...]) -> Loaded:
         services=tuple((_service(table, root), _policy(root.policy, table.policy)) for table in root.service),
         engines=tuple(_engine(table) for table in root.surface if table.kind in ("edge", "dns")),
         surfaces=tuple(_surface(table) for table in root.surface if table.kind not in ("edge", "dns")),
+        deliveries=tuple(map(_delivery, root.service)),
         vantages=tuple(VantageSite(_vantage(table), table.key_file, table.remote) for table in root.vantage),
         listen=Listen(observations=root.listen.observations),
         state_dir=state_dir,
@@ -172,7 +179,32 @@ def _policy(shared: PolicyTable, own: PolicyTable) -> Policy:
     return Policy(**said)
 
 
+def _delivery(table: ServiceTable) -> Delivery:
+    said = table.forwarded
+    return Delivery(
+        table.name,
+        cache=_cache(table.cache) if table.cache.enabled else None,
+        forwarded=Forwarded(said.style, is_client_trusted=said.trust_client, has_via=said.via),
+    )
+
+
+def _cache(table: CacheTable) -> CacheRules:
+    rules = CacheRules(
+        heuristic=table.heuristic,
+        negative_ttls=tuple((one.status, one.ttl_s) for one in table.negative),
+        query=table.query,
+        query_names=tuple(table.query_names),
+        stale_while_revalidate_s=table.stale_while_revalidate_s,
+        stale_if_error_s=table.stale_if_error_s,
+        stale_on_disconnect_s=table.stale_on_disconnect_s,
+    )
+    if table.object_max_bytes is None:
+        return rules
+    return replace(rules, object_bytes_max=table.object_max_bytes)
+
+
 def _engine(table: SurfaceTable) -> EngineSpec:
+    log, admin = table.access_log, table.admin
     return EngineSpec(
         name=table.name,
         role=EngineRole(table.kind),
@@ -184,6 +216,12 @@ def _engine(table: SurfaceTable) -> EngineSpec:
         zone=_zone(table.zone),
         certificates=tuple(Certificate(pair.cert_file, pair.key_file) for pair in table.certificates),
         limits=Limits(**(table.limits or LimitsTable()).model_dump(exclude_none=True)),
+        memory_bytes=table.memory_bytes,
+        disk=DiskTier(table.disk.path, table.disk.size_bytes) if table.disk else None,
+        access_log=AccessLog(log.path, log.sample_bp, log.client_prefix) if log else None,
+        admin=Admin(admin.listen, admin.token_file) if admin else None,
+        drain_s=table.drain_s,
+        handover_drain_s=table.handover_drain_s,
     )
 
 

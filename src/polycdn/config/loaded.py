@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Final
 
 from polycdn.model.policy import Policy
-from polycdn.model.settings import Certificate, Limits, Zone
+from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, Zone
 from polycdn.model.topology import Service, Vantage
 
 DEFAULT_LIMITS: Final = Limits()
+NOTHING_SAID: Final = Forwarded()
 
 
 class EngineRole(StrEnum):
@@ -23,12 +24,40 @@ class SurfaceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DiskTier:
+    """The disk tier of an edge's cache."""
+
+    folder: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """Where an edge writes a line per request, of this share of the requests.
+
+    `has_prefix`: with the client's network, cut to a /24 or a /48; without it no line tells who asked.
+    """
+
+    file: str
+    sample_bp: int = 10_000
+    has_prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The admin listener of an engine. `token_file` None = `up` makes one in the state directory."""
+
+    listen: str
+    token_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One engine process that `up` starts. `services` empty = all of them.
 
     `http`, `https` and `dns` are addresses to listen on, `127.0.0.1:8080` or `[::1]:8080`; port 0 = any free
-    one.
-    `zone` is what a dns engine is authoritative for; `certificates` are those of an edge.
+    one. `zone` is what a dns engine is authoritative for; `certificates` are those of an edge. `drain_s` is
+    how long what is under way may take at the end, `handover_drain_s` after another process took over.
     """
 
     name: str
@@ -41,6 +70,21 @@ class EngineSpec:
     zone: Zone | None = None
     certificates: tuple[Certificate, ...] = ()
     limits: Limits = DEFAULT_LIMITS
+    memory_bytes: int | None = None
+    disk: DiskTier | None = None
+    access_log: AccessLog | None = None
+    admin: Admin | None = None
+    drain_s: int | None = None
+    handover_drain_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How edges deliver one service. `cache` None = they keep nothing."""
+
+    service: str
+    cache: CacheRules | None = None
+    forwarded: Forwarded = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +129,12 @@ class Loaded:
     services: tuple[tuple[Service, Policy], ...]
     engines: tuple[EngineSpec, ...] = ()
     surfaces: tuple[SurfaceSpec, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
     vantages: tuple[VantageSite, ...] = ()
     listen: Listen = Listen()
     state_dir: str = ""
     sources: tuple[str, ...] = ()
+
+    def delivery(self, service: str) -> Delivery:
+        """How the service is delivered; as it comes when nothing is said of it."""
+        return next((one for one in self.deliveries if one.service == service), Delivery(service))

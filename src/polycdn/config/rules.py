@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from polycdn.config.checked import Checked
+from polycdn.config.rules_delivery import check_deliveries
 from polycdn.config.rules_names import check_endpoints, check_names, check_references, check_regions
 from polycdn.config.rules_policy import check_policies, check_providers
 from polycdn.config.rules_surfaces import check_surfaces
@@ -20,6 +21,7 @@ RULES: Final[tuple[Callable[[Checked], None], ...]] = (
     check_regions,
     check_policies,
     check_surfaces,
+    check_deliveries,
 )
 
 

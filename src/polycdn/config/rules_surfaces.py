@@ -11,13 +11,21 @@ from polycdn.config.checked import (
 )
 from polycdn.config.locate import Path as KeyPath
 
+ENGINE_KEYS: Final = ("admin", "drain_s", "handover_drain_s")
+
 NEEDS: Final = {
     "memory": ((), ()),
     "zonefile": (("path", "zone"), ("path", "zone")),
     "feed": (("listen",), ("listen",)),
-    "edge": ((), ("http", "https", "workers", "certificates", "limits")),
-    "dns": (("dns", "zone"), ("dns", "asked_at", "workers", "zone")),
-}
+    "edge": (
+        (),
+        (
+            "http", "https", "workers", "certificates", "limits", "memory_bytes", "disk", "access_log",
+            *ENGINE_KEYS,
+        ),
+    ),
+    "dns": (("dns", "zone"), ("dns", "asked_at", "workers", "zone", *ENGINE_KEYS)),
+}  # fmt: skip
 """Kind of surface -> keys that it needs, keys that it takes besides name, kind and services."""
 
 
@@ -39,6 +47,8 @@ def check_surfaces(checked: Checked) -> None:
             _check_edge(checked, path, surface)
     _check_zones(checked)
     check_unique(checked, "address to listen on", list(_listening(checked)))
+    check_unique(checked, "folder of a disk tier", list(_paths(checked, "disk")))
+    check_unique(checked, "access log", list(_paths(checked, "access_log")))
 
 
 _SURFACE_KEYS: Final = {key for _needed, taken in NEEDS.values() for key in taken}
@@ -56,6 +66,13 @@ def _check_edge(checked: Checked, path: KeyPath, surface: dict[str, Any]) -> Non
             "`certificates` with cert_file and key_file",
             'add certificates = [{ cert_file = "...", key_file = "..." }]',
         )
+
+
+def _paths(checked: Checked, key: str) -> Iterator[tuple[KeyPath, str]]:
+    for path, surface in checked.tables("surface"):
+        found = table_in(surface.get(key)).get("path")
+        if isinstance(found, str):
+            yield (*path, key, "path"), found
 
 
 def _check_zones(checked: Checked) -> None:
@@ -83,6 +100,9 @@ def _listening(checked: Checked) -> Iterator[tuple[KeyPath, str]]:
     for path, surface in checked.tables("surface"):
         if isinstance(surface.get("listen"), str):
             yield (*path, "listen"), f"{surface['listen']} (TCP)"
+        admin = table_in(surface.get("admin")).get("listen")
+        if isinstance(admin, str) and not admin.endswith(":0"):
+            yield (*path, "admin", "listen"), f"{admin} (TCP)"
         for key in ("http", "https", "dns"):
             for index, address in texts_in(surface.get(key)):
                 if not address.endswith(":0"):

@@ -170,6 +170,59 @@ class ObjectTable(Table):
     expect: ExpectTable = Field(default_factory=ExpectTable, description="What a good answer looks like.")
 
 
+class NegativeTable(Table):
+    """How long an error is kept that says nothing itself."""
+
+    status: int = Field(ge=300, le=599, description="HTTP status, such as 404.")
+    ttl_s: int = Field(ge=0, le=86_400, description="How long it is kept.")
+
+
+class CacheTable(Table):
+    """How edges keep answers of a service, beyond what RFC 9111 says of a shared cache."""
+
+    enabled: bool = Field(default=True, description="false: everything is passed on.")
+    heuristic: bool = Field(
+        default=False,
+        description="Keep answers without freshness information for a tenth of their age, a day at most.",
+    )
+    negative: list[NegativeTable] = Field(
+        default_factory=list, max_length=64, description="Errors that are kept though they do not say so."
+    )
+    query: Literal["keep", "sort", "ignore", "allow"] = Field(
+        default="keep",
+        description="What of a query tells objects apart, and reaches the origin: all as it is, all in "
+        "order, nothing, or only `query_names`.",
+    )
+    query_names: list[Text] = Field(
+        default_factory=list, max_length=256, description='Parameters that count, with query = "allow".'
+    )
+    object_max_bytes: int | None = Field(
+        default=None, ge=0, le=1_125_899_906_842_624, description="Larger bodies are passed on and not kept."
+    )
+    stale_while_revalidate_s: int = Field(
+        default=0, ge=0, le=31_536_000, description="A stale answer may serve so long while it is fetched."
+    )
+    stale_if_error_s: int = Field(
+        default=0, ge=0, le=31_536_000, description="... when the origin answers with an error."
+    )
+    stale_on_disconnect_s: int = Field(
+        default=0, ge=0, le=31_536_000, description="... when no provider answers at all."
+    )
+
+
+class ForwardedTable(Table):
+    """What edges tell upstreams of the client. As a text: the style."""
+
+    SHORT: ClassVar[str] = "style"
+    style: Literal["x-forwarded", "forwarded", "both", "none"] = Field(
+        default="x-forwarded", description="X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)."
+    )
+    trust_client: bool = Field(
+        default=False, description="Keep what the client says itself: it is a proxy of yours."
+    )
+    via: bool = Field(default=True, description="Add Via, towards upstreams and clients.")
+
+
 class ServiceTable(Table):
     """One steered service."""
 
@@ -195,6 +248,10 @@ class ServiceTable(Table):
         description="Regions of this service, the default one first; default: every [[region]].",
     )
     policy: PolicyTable = Field(default_factory=PolicyTable, description="What differs from [policy].")
+    cache: CacheTable = Field(default_factory=CacheTable, description="What edges keep of it.")
+    forwarded: ForwardedTable = Field(
+        default_factory=ForwardedTable, description="What edges tell upstreams of clients."
+    )
 
 
 class RegionTable(Table):
@@ -288,6 +345,34 @@ class LimitsTable(Table):
     )
 
 
+class DiskTable(Table):
+    """The disk tier of an edge's cache."""
+
+    path: FilePath = Field(description="The folder; it is made if it is not there.")
+    size_bytes: int = Field(ge=16_777_216, le=1_125_899_906_842_624, description="What it may take.")
+
+
+class AccessLogTable(Table):
+    """A line of JSON per request of an edge."""
+
+    path: FilePath = Field(description="The file, opened again at SIGHUP.")
+    sample_bp: int = Field(
+        default=10_000, ge=1, le=10_000, description="Share of the requests that it tells."
+    )
+    client_prefix: bool = Field(
+        default=False, description="With the client's network, a /24 or a /48; else no line tells who asked."
+    )
+
+
+class AdminTable(Table):
+    """/healthz, /readyz, /metrics and purge of an engine."""
+
+    listen: ListenAddress = Field(description="Where; best on loopback.")
+    token_file: FilePath | None = Field(
+        default=None, description="Secret that purging needs; default: made in the state directory."
+    )
+
+
 class SurfaceTable(Table):
     """Somewhere that plans go. Which keys apply depends on the kind."""
 
@@ -310,6 +395,18 @@ class SurfaceTable(Table):
     zone: ZoneTable | None = Field(default=None, description="dns, zonefile: the zone.")
     certificates: list[CertificateTable] = Field(default_factory=list, description="edge: for HTTPS.")
     limits: LimitsTable | None = Field(default=None, description="edge: bounds inside one request.")
+    memory_bytes: int | None = Field(
+        default=None, ge=1_048_576, le=1_125_899_906_842_624, description="edge: the cache's memory tier."
+    )
+    disk: DiskTable | None = Field(default=None, description="edge: the cache's disk tier.")
+    access_log: AccessLogTable | None = Field(default=None, description="edge: a line per request.")
+    admin: AdminTable | None = Field(default=None, description="edge, dns: the admin listener.")
+    drain_s: int | None = Field(
+        default=None, ge=0, le=86_400, description="edge, dns: for what is under way at the end."
+    )
+    handover_drain_s: int | None = Field(
+        default=None, ge=0, le=604_800, description="edge, dns: the same after another process took over."
+    )
 
 
 class ListenTable(Table):

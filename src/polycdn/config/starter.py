@@ -65,6 +65,16 @@ path = "/health.txt"
 expect = { status = 200, content_type = "text/plain", contains = "ok" }
 # expect = { sha256 = "...", size = "20 MiB", headers = { x-app = "shop" } }
 
+# [service.cache]                     # what edges keep; what RFC 9111 allows without this table
+# negative = [{ status = 404, ttl = "30s" }]
+# query = "sort"                      # keep, sort, ignore, or allow with query_names = [...]
+# stale_if_error = "1h"
+# enabled = false                     # keep nothing
+
+# [service.forwarded]                 # what edges tell upstreams of clients
+# style = "both"                      # x-forwarded, forwarded (RFC 7239), both or none
+# trust_client = true                 # clients are proxies of yours
+
 # [service.policy]                    # what differs from [policy] for this service
 # rule = "cost"
 
@@ -114,4 +124,8 @@ listen = "127.0.0.1:8461"
 # http = ["0.0.0.0:80"]
 # https = ["0.0.0.0:443"]
 # certificates = [{ cert_file = "www.pem", key_file = "www.key" }]
+# memory = "1 GiB"                    # the cache; of a disk tier it survives restarts
+# disk = { path = "/var/cache/polycdn", size = "100 GB" }
+# admin = { listen = "127.0.0.1:9180" }   # /metrics, /healthz, /readyz, purge
+# access_log = { path = "access.log", sample = "1%" }
 """

@@ -131,6 +131,34 @@ class Reflexes:
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What an edge tells an upstream of the client.
+
+    `style`: "x-forwarded" (X-Forwarded-For, -Proto and -Host), "forwarded" (RFC 7239), "both" or "none".
+    `is_client_trusted`: what the client's own request says of that goes on in front; for clients that are
+    proxies of ours. `has_via`: RFC 9110 §7.6.3, to upstreams and to clients.
+    """
+
+    style: str = "x-forwarded"
+    is_client_trusted: bool = False
+    has_via: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What the body of a path is known to be: its hex SHA-256 as a whole, and perhaps of each block.
+
+    All blocks have `block_bytes`, but the last.
+    """
+
+    path: str
+    body_bytes: int
+    sha256: str
+    block_bytes: int | None = None
+    block_sha256: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question.
 
@@ -148,6 +176,8 @@ class Settings:
     limits: Limits = Limits()
     cache: CacheRules | None = None
     reflexes: Reflexes = Reflexes()
+    forwarded: Forwarded = Forwarded()
+    digests: tuple[Digest, ...] = ()
     format: str = SETTINGS_FORMAT
 
 

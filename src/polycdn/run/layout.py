@@ -74,6 +74,9 @@ class Layout:
     def key_file(self, vantage: str) -> Path:
         return self.state / "keys" / f"{vantage}.key"
 
+    def admin_token_file(self, engine: str) -> Path:
+        return self.state / "keys" / f"admin-{engine}.token"
+
     def feed_folder(self, surface: str) -> Path:
         return self.state / "feeds" / surface
 

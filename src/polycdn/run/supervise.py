@@ -30,6 +30,9 @@ SHORT_LIFE_MS: Final = 5_000
 DEADLY_DEATHS: Final = 3
 """So many short lives in a row are laid on the plan."""
 
+RETIRING: Final = "retiring-"
+"""Begins the names of processes whose sockets another took over."""
+
 PATIENCE_S: Final = 10.0
 DRAIN_PATIENCE_S: Final = 30.0
 
@@ -163,9 +166,10 @@ class EngineKeeper(Keeper):
         self._deadly: dict[str, int] = {}
 
     async def adopt_running(self) -> bool:
-        """Takes over the engine that answers on the socket if it is what the config asks for.
+        """Watches the engine that answers on the socket if it is what the config asks for.
 
-        One that is not is drained first. False: none runs, start one.
+        False: start one. It takes the listening sockets over from one that is something else, which then
+        finishes what it has and ends; if the new one cannot start, the old one serves on.
         """
         running = await self.hello()
         if running is None:
@@ -173,13 +177,27 @@ class EngineKeeper(Keeper):
             self._write_config(prefer_good=False)
             return False
         identity = identity_of(int(running["pid"]))
-        if identity is not None and self._is_wanted(running):
+        is_started_by_us = identity is not None and identity == read_pid(self.program.pid_file)
+        if identity is not None and is_started_by_us and self._is_wanted(running):
             self.adopt(identity)
             return True
-        tell(f"{self.program.name}: its config or version changed; draining process {running['pid']}")
-        await self.drain(identity)
+        pid = running["pid"]
+        tell(f"{self.program.name}: its config or version changed; a new process takes over from {pid}")
+        if identity is not None:
+            self._note_retiring(identity)
         self._write_config(prefer_good=False)
         return False
+
+    def _note_retiring(self, identity: Identity) -> None:
+        """So that `down` finds it, should it still be finishing what it has. Forgets those that are gone."""
+        folder = self.program.pid_file.parent
+        try:
+            write_pid(folder / f"{RETIRING}{identity.pid}.pid", identity)
+            for file in folder.glob(f"{RETIRING}*.pid"):
+                if read_pid(file) is None:
+                    file.unlink(missing_ok=True)
+        except SurfaceError as error:
+            tell(f"{self.program.name}: {error}")
 
     async def hello(self) -> dict[str, Any] | None:
         """What the engine on the socket says of itself; None if nobody answers."""

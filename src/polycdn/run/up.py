@@ -200,17 +200,22 @@ class Up:
         keys = {site.vantage.name: self._key_file(site) for site in self._loaded.vantages}
         spec = decider_spec(self._loaded, self.layout, self._options, keys)
         write_whole(self.layout.spec_file(DECIDER), canonical(spec))
+        for engine in self._loaded.engines:
+            if engine.admin and not engine.admin.token_file:
+                _with_secret(self.layout.admin_token_file(engine.name))
         for site in local_sites(self._loaded):
             told = vantage_spec(self._loaded, site, self.layout, self._options, keys)
             write_whole(self.layout.spec_file(f"vantage-{site.vantage.name}"), canonical(told))
 
     def _key_file(self, site: VantageSite) -> str:
-        if site.key_file is not None:
-            return site.key_file
-        file = self.layout.key_file(site.vantage.name)
-        if not file.exists():
-            write_whole(file, secrets.token_hex(KEY_BYTES).encode() + b"\n")
-        return str(file)
+        return site.key_file or _with_secret(self.layout.key_file(site.vantage.name))
+
+
+def _with_secret(file: Path) -> str:
+    """The path of a file that holds a secret; one is made if there is none."""
+    if not file.exists():
+        write_whole(file, secrets.token_hex(KEY_BYTES).encode() + b"\n")
+    return str(file)
 
 
 def run_up(

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from polycdn.config.loaded import EngineSpec, Loaded, SurfaceSpec, VantageSite
+from polycdn.config.loaded import Delivery, EngineRole, EngineSpec, Loaded, SurfaceSpec, VantageSite
 from polycdn.model.settings import Settings
+from polycdn.model.topology import Service
 from polycdn.run.decider_spec import DeciderSpec, EngineLink, Steered, SurfaceLink, TrustedVantage
 from polycdn.run.layout import Layout
 from polycdn.run.vantage import VantageSpec, Watched
@@ -38,17 +39,30 @@ def local_sites(loaded: Loaded) -> tuple[VantageSite, ...]:
 
 
 def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
-    """The engine's config as docs/engine-protocol.md has it, without `prefer_good`."""
-    return {
+    """The engine's config as docs/engine-protocol.md has it, without `prefer_good` and what is not said."""
+    socket = str(layout.engine_socket(spec.name).absolute())
+    config: dict[str, Any] = {
         "format": "polycdn/engine/1",
         "engine": spec.name,
         "state_dir": str(layout.state.absolute()),
-        "socket": str(layout.engine_socket(spec.name).absolute()),
+        "socket": socket,
+        "take_over": socket,
         "workers": spec.workers,
         "http": list(spec.http),
         "https": list(spec.https),
         "dns": list(spec.dns),
+        "memory_bytes": spec.memory_bytes,
+        "drain_s": spec.drain_s,
+        "handover_drain_s": spec.handover_drain_s,
     }
+    if spec.disk:
+        config["disk"] = {"folder": spec.disk.folder, "bytes": spec.disk.size_bytes}
+    if log := spec.access_log:
+        config["access_log"] = {"file": log.file, "sample_bp": log.sample_bp, "has_prefix": log.has_prefix}
+    if spec.admin:
+        config["admin"] = spec.admin.listen
+        config["admin_token_file"] = spec.admin.token_file or str(layout.admin_token_file(spec.name))
+    return {key: value for key, value in config.items() if value is not None}
 
 
 def decider_spec(loaded: Loaded, layout: Layout, options: UpOptions, keys: dict[str, str]) -> DeciderSpec:
@@ -94,12 +108,20 @@ def vantage_spec(
 
 def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink:
     settings = tuple(
-        settings_for(service, spec.zone, spec.certificates, spec.limits)
+        _engine_settings(loaded.delivery(service.name), service, spec)
         for service, _ in loaded.services
         if not spec.services or service.name in spec.services
     )
     folder, socket = layout.engine_folder(spec.name), layout.engine_socket(spec.name)
     return EngineLink(spec.name, str(folder), str(socket), settings, spec.role.value)
+
+
+def _engine_settings(delivery: Delivery, service: Service, spec: EngineSpec) -> Settings:
+    """A nameserver is not told how edges deliver: its settings stay the same when that changes."""
+    told = delivery if spec.role is EngineRole.EDGE else Delivery(service.name)
+    return settings_for(
+        service, spec.zone, spec.certificates, spec.limits, cache=told.cache, forwarded=told.forwarded
+    )
 
 
 def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:

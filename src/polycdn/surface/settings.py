@@ -1,9 +1,18 @@
 """`Settings` of one service for one engine, from what the operator configured. Pure."""
 
-from polycdn.model.settings import Certificate, Limits, Settings, Upstream, Zone
+from polycdn.model.settings import (
+    CacheRules,
+    Certificate,
+    Forwarded,
+    Limits,
+    Settings,
+    Upstream,
+    Zone,
+)
 from polycdn.model.topology import Provider, Service
 
 NO_LIMITS_SET = Limits()
+NOTHING_SAID = Forwarded()
 
 
 def settings_for(
@@ -11,6 +20,9 @@ def settings_for(
     zone: Zone | None = None,
     certificates: tuple[Certificate, ...] = (),
     limits: Limits = NO_LIMITS_SET,
+    *,
+    cache: CacheRules | None = None,
+    forwarded: Forwarded = NOTHING_SAID,
 ) -> Settings:
     """What an engine needs to know of the service besides the plan."""
     return Settings(
@@ -23,6 +35,8 @@ def settings_for(
         certificates=certificates,
         zone=zone,
         limits=limits,
+        cache=cache,
+        forwarded=forwarded,
     )
 
 

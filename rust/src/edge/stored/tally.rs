@@ -1,5 +1,6 @@
 //! How requests ended at the cache, counted by each worker for itself.
 
+use crate::access;
 use crate::cache::semantics::status::Outcome;
 use crate::metrics::{Kind, MetricsText};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ impl Tally {
             Outcome::Bypass(_) | Outcome::Off => 4,
             Outcome::GatewayTimeout => 5,
         };
+        access::note_cache(WORDS[place]);
         if let Some(cell) = self.cells.get(place) {
             cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }

@@ -21,6 +21,7 @@ mod thread;
 
 use crate::cache::store::hash::Secret;
 use crate::cache::store::ledger::Ledger;
+use crate::cache::store::locked;
 use crate::cache::store::purge::{Note, Purges};
 use bytes::Bytes;
 use catalog::Catalog;
@@ -34,9 +35,9 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 /// Segments of a full tier: reuse takes the oldest one of these at a time.
@@ -60,6 +61,7 @@ pub(super) enum Order {
     Gone { header: Header },
     Note(Note, oneshot::Sender<bool>),
     Flush(oneshot::Sender<bool>),
+    Close(oneshot::Sender<bool>),
 }
 
 /// One direction of the disk, read or write.
@@ -133,11 +135,23 @@ pub(super) struct Core {
     pub written_bytes: AtomicU64,
     pub skipped: AtomicU64,
     pub folder: Box<Path>,
-    /// Held while any thread may still write.
-    _lock: File,
+    /// Held while any thread may still write; None once the folder is another's.
+    lock: Mutex<Option<File>>,
 }
 
 impl Core {
+    /// Whether the folder is another process's by now.
+    pub fn is_closed(&self) -> bool {
+        locked(&self.lock).is_none()
+    }
+
+    /// Lets go of the folder.
+    pub fn close(&self) {
+        self.writing.is_off.store(true, Ordering::Relaxed);
+        self.reading.is_off.store(true, Ordering::Relaxed);
+        *locked(&self.lock) = None;
+    }
+
     /// How a read went, for deciding whether to go on reading.
     pub fn note_read(&self, is_failure: bool) {
         self.reading.record(is_failure);
@@ -194,7 +208,7 @@ impl Disk {
             written_bytes: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             folder: folder.into(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         });
         let log = Log::new(&segments, &catalog, identity.session, recovered.tail);
         let (orders, orders_in) = channel();
@@ -267,6 +281,15 @@ impl Disk {
         waits
     }
 
+    /// Says true when everything ordered so far is written and another process may open the folder. From then on this
+    /// tier writes nothing and finds nothing.
+    pub fn close(&self) -> oneshot::Receiver<bool> {
+        let (done, waits) = oneshot::channel();
+        self.core.reading.is_off.store(true, Ordering::Relaxed);
+        let _ = self.orders.send(Order::Close(done));
+        waits
+    }
+
     /// When there is nobody to do it, the job is dropped and the tier is asked no more.
     pub(super) fn read(&self, job: Job) {
         self.core.reads_queued.fetch_add(1, Ordering::Relaxed);
@@ -280,6 +303,9 @@ impl Disk {
     }
 
     pub(super) fn tick(&self, now_ms: u64) {
+        if self.core.is_closed() {
+            return;
+        }
         self.core.writing.tick(now_ms);
         self.core.reading.tick(now_ms);
     }

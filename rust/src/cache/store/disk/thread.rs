@@ -58,6 +58,10 @@ impl Writing {
                 Order::Flush(done) => {
                     let _ = done.send(!self.core.writing.is_off());
                 }
+                Order::Close(done) => {
+                    self.core.close();
+                    let _ = done.send(true);
+                }
             }
         }
     }
@@ -83,6 +87,9 @@ impl Writing {
     fn gone(&mut self, header: Header) {
         // Its own record may have been written while this order waited.
         self.core.catalog.forget_head(header.hash, header.body);
+        if self.core.is_closed() {
+            return;
+        }
         if self.core.writing.is_off() {
             disown(&self.core.folder);
             return;
@@ -95,6 +102,9 @@ impl Writing {
     }
 
     fn note(&mut self, note: &Note) -> bool {
+        if self.core.is_closed() {
+            return false;
+        }
         if self.notes.bytes() > NOTES_BYTES_MAX {
             // The table has this purge already: it was changed before the note was ordered.
             match Notes::rewrite(&self.core.folder, &self.core.purges.notes()) {
