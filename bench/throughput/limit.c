@@ -9,6 +9,7 @@
 #include "net.h"
 #include <sys/sendfile.h>
 #ifdef WITH_TLS
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #else
 typedef void SSL;
@@ -66,10 +67,12 @@ static void part(struct conn *conn) {
     }
 }
 
-/* Bytes that went out; 0 when it would wait, -1 when the client is gone. */
+/* SSL_get_error() also looks at what other connections left in the thread's queue of errors, hence the clearing.
+ * Bytes that went out; 0 when it would wait, -1 when the client is gone. */
 static ssize_t put(struct conn *conn, const char *bytes, size_t count, int more) {
 #ifdef WITH_TLS
     if (conn->tls) {
+        ERR_clear_error();
         int sent = SSL_write(conn->tls, bytes, count < CHUNK ? count : CHUNK);
         return sent > 0 ? sent : SSL_get_error(conn->tls, sent) == SSL_ERROR_WANT_WRITE ? 0 : -1;
     }
@@ -135,6 +138,7 @@ static ssize_t get(struct conn *conn) {
     size_t room = REQUEST_MAX - 1 - conn->count;
 #ifdef WITH_TLS
     if (conn->tls) {
+        ERR_clear_error();
         int count = SSL_read(conn->tls, to, room);
         return count > 0 ? count : SSL_get_error(conn->tls, count) == SSL_ERROR_WANT_READ ? 0 : -1;
     }

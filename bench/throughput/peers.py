@@ -52,7 +52,8 @@ class Target:
             text=True,
             check=False,
         )
-        lines = [line.strip() for line in done.stdout.splitlines() if any(map(str.isdigit, line))]
+        said = done.stdout.replace(paths[0], self.programs[0])
+        lines = [line.strip() for line in said.splitlines() if any(map(str.isdigit, line))]
         return lines[0] if lines else ""
 
 

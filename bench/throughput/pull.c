@@ -13,6 +13,7 @@
  */
 #include "net.h"
 #ifdef WITH_TLS
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #else
 typedef void SSL;
@@ -100,6 +101,7 @@ static void ask(struct conn *conn) {
 static ssize_t get(struct conn *conn, char *to, size_t count) {
 #ifdef WITH_TLS
     if (tls == READ) {
+        ERR_clear_error();
         int got = SSL_read(conn->tls, to, count);
         return got > 0 ? got : SSL_get_error(conn->tls, got) == SSL_ERROR_WANT_READ ? 0 : -1;
     }
