@@ -173,9 +173,10 @@ queue_max = 10
 sample = "1%"
 fallback = { body_file = "sorry.html" }
 """
+    page = tmp_path / "sorry.html"
+    page.write_text("back soon")
+    last = Fallback(503, "text/html", str(page))
     reflexes = settings_of(read(tmp_path, said), "e").reflexes
-    page = str(tmp_path / "sorry.html")
-    last = Fallback(503, "text/html", page)
     wanted = Reflexes(
         "size+last-modified", "strict", "service", 5_000, 1_024, 1_048_576, 1_000, 64, 10, 100, last
     )
