@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from polycdn.config.build_gate import access_of, limits_of, own_gate
 from polycdn.config.loaded import (
     EngineRole,
     EngineSpec,
@@ -13,7 +14,6 @@ from polycdn.config.loaded import (
 )
 from polycdn.config.schema import (
     EndpointTable,
-    LimitsTable,
     ObjectTable,
     PolicyTable,
     ProviderTable,
@@ -25,7 +25,7 @@ from polycdn.config.schema import (
     ZoneTable,
 )
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
-from polycdn.model.settings import Certificate, Limits, NameServer, Zone
+from polycdn.model.settings import Certificate, NameServer, Zone
 from polycdn.model.topology import (
     Endpoint,
     Expect,
@@ -48,6 +48,7 @@ def build(root: Root, state_dir: str, sources: tuple[str, ...]) -> Loaded:
         listen=Listen(observations=root.listen.observations),
         state_dir=state_dir,
         sources=sources,
+        gates=tuple(gate for table in root.service if (gate := own_gate(table)) is not None),
     )
 
 
@@ -149,6 +150,7 @@ def _policy(shared: PolicyTable, own: PolicyTable) -> Policy:
 
 
 def _engine(table: SurfaceTable) -> EngineSpec:
+    limits, clients = limits_of(table.limits)
     return EngineSpec(
         name=table.name,
         role=EngineRole(table.kind),
@@ -159,7 +161,9 @@ def _engine(table: SurfaceTable) -> EngineSpec:
         services=tuple(table.services or ()),
         zone=_zone(table.zone),
         certificates=tuple(Certificate(pair.cert_file, pair.key_file) for pair in table.certificates),
-        limits=Limits(**(table.limits or LimitsTable()).model_dump(exclude_none=True)),
+        limits=limits,
+        clients=clients,
+        access=access_of(table.access),
     )
 
 

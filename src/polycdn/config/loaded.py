@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Final
 
 from polycdn.model.policy import Policy
-from polycdn.model.settings import Certificate, Limits, Zone
+from polycdn.model.settings import Access, Certificate, ClientLimits, Limits, Signing, Zone
 from polycdn.model.topology import Service, Vantage
 
 DEFAULT_LIMITS: Final = Limits()
+DEFAULT_CLIENT_LIMITS: Final = ClientLimits()
 
 
 class EngineRole(StrEnum):
@@ -28,7 +29,8 @@ class EngineSpec:
 
     `http`, `https` and `dns` are addresses to listen on, `127.0.0.1:8080` or `[::1]:8080`; port 0 = any free
     one.
-    `zone` is what a dns engine is authoritative for; `certificates` are those of an edge.
+    `zone` is what a dns engine is authoritative for; `certificates` are those of an edge. `clients` is what
+    a client may do to an edge where the service says nothing else, `access` who may connect to it.
     """
 
     name: str
@@ -41,6 +43,18 @@ class EngineSpec:
     zone: Zone | None = None
     certificates: tuple[Certificate, ...] = ()
     limits: Limits = DEFAULT_LIMITS
+    clients: ClientLimits = DEFAULT_CLIENT_LIMITS
+    access: Access | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGate:
+    """What a service itself says of who gets in; `limits` are fields of `ClientLimits`, before the edge's."""
+
+    service: str
+    limits: tuple[tuple[str, int], ...] = ()
+    access: Access | None = None
+    signing: Signing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,10 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A whole valid config. Paths are absolute; `sources` are the files read, the main one first."""
+    """A whole valid config. Paths are absolute; `sources` are the files read, the main one first.
+
+    `gates` are of those services that say something of who gets in.
+    """
 
     services: tuple[tuple[Service, Policy], ...]
     engines: tuple[EngineSpec, ...] = ()
@@ -89,3 +106,4 @@ class Loaded:
     listen: Listen = Listen()
     state_dir: str = ""
     sources: tuple[str, ...] = ()
+    gates: tuple[OwnGate, ...] = ()

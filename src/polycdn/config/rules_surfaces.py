@@ -15,7 +15,7 @@ NEEDS: Final = {
     "memory": ((), ()),
     "zonefile": (("path", "zone"), ("path", "zone")),
     "feed": (("listen",), ("listen",)),
-    "edge": ((), ("http", "https", "workers", "certificates", "limits")),
+    "edge": ((), ("http", "https", "workers", "certificates", "limits", "access")),
     "dns": (("dns", "zone"), ("dns", "workers", "zone")),
 }
 """Kind of surface -> keys that it needs, keys that it takes besides name, kind and services."""

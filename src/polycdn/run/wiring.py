@@ -1,10 +1,11 @@
 """What each child of `up` is told, from the operator's config. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from polycdn.config.loaded import EngineSpec, Loaded, SurfaceSpec, VantageSite
-from polycdn.model.settings import Settings
+from polycdn.config.loaded import EngineSpec, Loaded, OwnGate, SurfaceSpec, VantageSite
+from polycdn.model.settings import Gate, Settings
+from polycdn.model.wire import to_json
 from polycdn.run.decider_spec import DeciderSpec, EngineLink, Steered, SurfaceLink, TrustedVantage
 from polycdn.run.layout import Layout
 from polycdn.run.vantage import VantageSpec, Watched
@@ -39,7 +40,7 @@ def local_sites(loaded: Loaded) -> tuple[VantageSite, ...]:
 
 def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
     """The engine's config as docs/engine-protocol.md has it, without `prefer_good`."""
-    return {
+    config = {
         "format": "polycdn/engine/1",
         "engine": spec.name,
         "state_dir": str(layout.state.absolute()),
@@ -49,6 +50,7 @@ def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
         "https": list(spec.https),
         "dns": list(spec.dns),
     }
+    return config if spec.access is None else {**config, "access": to_json(spec.access)}
 
 
 def decider_spec(loaded: Loaded, layout: Layout, options: UpOptions, keys: dict[str, str]) -> DeciderSpec:
@@ -93,13 +95,19 @@ def vantage_spec(
 
 def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink:
     settings = tuple(
-        settings_for(service, spec.zone, spec.certificates, spec.limits)
+        settings_for(service, spec.zone, spec.certificates, spec.limits, gate_for(loaded, spec, service.name))
         for service, _ in loaded.services
         if not spec.services or service.name in spec.services
     )
     return EngineLink(
         spec.name, str(layout.engine_folder(spec.name)), str(layout.engine_socket(spec.name)), settings
     )
+
+
+def gate_for(loaded: Loaded, spec: EngineSpec, service: str) -> Gate:
+    """Who gets in to a service at an engine: what the service says itself, and the edge's limits else."""
+    own = next((gate for gate in loaded.gates if gate.service == service), OwnGate(service))
+    return Gate(replace(spec.clients, **dict(own.limits)), own.access, own.signing)
 
 
 def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:

@@ -1,9 +1,10 @@
 """`Settings` of one service for one engine, from what the operator configured. Pure."""
 
-from polycdn.model.settings import Certificate, Limits, Settings, Upstream, Zone
+from polycdn.model.settings import Certificate, Gate, Limits, Settings, Upstream, Zone
 from polycdn.model.topology import Provider, Service
 
 NO_LIMITS_SET = Limits()
+OPEN_GATE = Gate()
 
 
 def settings_for(
@@ -11,6 +12,7 @@ def settings_for(
     zone: Zone | None = None,
     certificates: tuple[Certificate, ...] = (),
     limits: Limits = NO_LIMITS_SET,
+    gate: Gate = OPEN_GATE,
 ) -> Settings:
     """What an engine needs to know of the service besides the plan."""
     return Settings(
@@ -23,6 +25,7 @@ def settings_for(
         certificates=certificates,
         zone=zone,
         limits=limits,
+        gate=gate,
     )
 
 
