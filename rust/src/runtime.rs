@@ -6,6 +6,7 @@
 use crate::clock;
 use crate::control;
 use crate::count::WorkerCounts;
+use crate::document::AccessDocument;
 use crate::error::{EngineError, Refusal};
 use crate::listen::{Listeners, Sockets, bind_all};
 use crate::metrics::MetricsText;
@@ -107,6 +108,9 @@ pub struct EngineConfig {
     /// Holds the secret that purging needs; without it nobody can.
     #[serde(default)]
     pub admin_token_file: Option<PathBuf>,
+    /// Which clients may connect to the edge at all.
+    #[serde(default)]
+    pub access: Option<AccessDocument>,
 }
 
 /// The disk tier of the edge's cache.

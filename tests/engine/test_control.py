@@ -18,7 +18,18 @@ from engine_process import Engine, engine, poll
 
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
-from polycdn.model.settings import CacheRules, Certificate, Limits, Settings, Zone
+from polycdn.model.settings import (
+    Access,
+    CacheRules,
+    Certificate,
+    ClientLimits,
+    Gate,
+    Issuer,
+    Limits,
+    Settings,
+    Signing,
+    Zone,
+)
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
 from polycdn.model.wire import canonical, digest, to_json
 
@@ -285,6 +296,11 @@ def test_every_field_of_the_model_is_understood(server):
     upstreams = tuple(replace(one, endpoint=endpoint) for one in SETTINGS.upstreams)
     zone = SETTINGS.zone
     assert zone is not None
+    gate = Gate(
+        ClientLimits(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+        Access(("192.0.2.0/24",), ("::/0",), "/allow", "/deny"),
+        Signing((Issuer("us", "/keys"),), ("edge",), "token", 1, "k1"),
+    )
     settings = Settings(
         "www",
         SETTINGS.hostnames,
@@ -296,8 +312,10 @@ def test_every_field_of_the_model_is_understood(server):
         Zone(zone.apex, zone.name_servers, zone.mailbox, 1, 2, 3, 4),
         Limits(1, 2, 3, 4, 5, 6, 7, 8),
         CacheRules(True, ((404, 60),), "allow", ("page",), 1, 2, 3, 4),
+        gate=gate,
     )
-    for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint):
+    own = (gate, gate.limits, gate.access, gate.signing)
+    for one in (settings, settings.limits, settings.cache, settings.zone, expect, endpoint, *own):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -310,7 +328,7 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone, CacheRules):
+    for model in (Limits, Zone, CacheRules, ClientLimits):
         for field in fields(model):
             if isinstance(field.default, int):
                 value = str(field.default).lower()
@@ -318,6 +336,7 @@ def test_defaults_are_the_same_on_both_sides():
                 in_function = re.search(rf"fn {field.name}\(\) -> u32 {{\s*{field.default}\s*}}", source)
                 assert in_struct or in_function, f"{field.name} = {field.default} is not in document.rs"
     assert "status: 200," in source
+    assert f'"{Signing(()).attribute}"' in source
     assert (Expect().status, Endpoint("x").port, Endpoint("x").tls) == (200, 443, True)
 
 

@@ -8,8 +8,10 @@ use crate::edge::answer::{Answer, Body, Relay, Report, relayed};
 use crate::edge::attempt::{Ended, Interim, Order, Response, attempt, head_bytes, judge, lost, rewind};
 use crate::edge::body::{BodyError, Pump, Source};
 use crate::edge::destination::{Destination, Failure};
+use crate::edge::door;
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::message::{Field, RequestHead, value_of};
+use crate::edge::meter::Meter;
 use crate::edge::stored;
 use crate::edge::worker::{Edge, Site};
 use bytes::{Bytes, BytesMut};
@@ -97,12 +99,23 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The answer to a request, by the service's cache if it has one; an error if the client's own body did not come.
-pub async fn respond(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
-    match edge.site(&incoming.head.authority) {
-        Some(site) if site.prepared.shelf.is_some() => Box::pin(stored::respond(edge, &site, incoming)).await,
-        _ => Box::pin(forward(edge, incoming)).await,
-    }
+/// The answer to a request that may come in, by the service's cache if it has one; an error if the client's own body did
+/// not come.
+pub async fn respond(edge: &Rc<Edge>, mut incoming: Incoming) -> Result<Answer, BodyError> {
+    let Some(site) = edge.site(&incoming.head.authority) else {
+        return Box::pin(forward(edge, incoming)).await;
+    };
+    let cookie = match door::enter(edge, &site, &mut incoming) {
+        Ok(cookie) => cookie,
+        Err(denial) => return Ok(door::denied(edge, &denial)),
+    };
+    let mut answer = if site.prepared.shelf.is_some() {
+        Box::pin(stored::respond(edge, &site, incoming)).await?
+    } else {
+        Box::pin(forward(edge, incoming)).await?
+    };
+    answer.fields.extend(cookie.map(|cookie| Field::new("set-cookie", cookie)));
+    Ok(answer)
 }
 
 /// The upstreams' answer to a request; an error if the client's own body did not come.
@@ -123,7 +136,10 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
         limits,
         interim: &interim,
     };
-    let pump = source.map(|source| Pump::new(source, head.framing, limits.replay_bytes_max, idle));
+    let pump = source.map(|source| {
+        let meter = Meter::new(&site.prepared.gate.limits, &edge.refusals);
+        Pump::new(source, meter, head.framing, limits.replay_bytes_max, idle)
+    });
     let region = site.service.region_of(client);
     Walk { edge, site: &site, region, is_counted, tried: Vec::new(), fallback: None }.run(&order, pump).await
 }

@@ -8,10 +8,14 @@ use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, Refused, parse_request, skip_empty_lines};
 use crate::edge::message::{Field, RequestHead, phrase, value_of};
+use crate::edge::slow;
 use crate::edge::stored::hit::{Hit, hit};
 use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
+use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE, TOO_MANY_FIELDS, too_large};
+use crate::gate::pace::Pace;
+use crate::gate::why::Why;
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -65,12 +69,22 @@ struct Connection {
     client: IpAddr,
     scheme: &'static str,
     scratch: RefCell<Vec<u8>>,
+    /// Requests that may still come.
+    left: Cell<u64>,
+    /// How fast the client takes its answers.
+    pace: Cell<Pace>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
     let scratch = RefCell::default();
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch };
+    let limits = edge.gate_limits();
+    let left = Cell::new(match limits.requests_per_connection_max {
+        0 => u64::MAX,
+        requests => requests,
+    });
+    let pace = Cell::new(Pace::new(limits.client_bytes_per_s_min, limits.client_rate_window_ms));
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, scratch, left, pace };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -150,15 +164,18 @@ impl Connection {
                 Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
                 Ok(Some(end)) if end <= bytes_max => Some(self.hit_or_head(unread, end)),
                 Ok(None) if unread.len() <= bytes_max => None,
-                Ok(_) => Some(Next::Refused(TOO_LARGE)),
+                Ok(Some(_)) => Some(Next::Refused(HEAD_TOO_LARGE.into())),
+                Ok(None) => Some(Next::Refused(too_large(unread).into())),
             }
         })
     }
 
     fn hit_or_head(&self, unread: &mut BytesMut, end: usize) -> Next {
+        self.left.set(self.left.get().saturating_sub(1));
+        let (may_go_on, mut scratch) = (self.left.get() > 0, self.scratch.borrow_mut());
         let found = unread
             .get(..end)
-            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, &mut self.scratch.borrow_mut()));
+            .and_then(|head| hit(&self.edge, head, self.client, self.scheme, may_go_on, &mut scratch));
         match found {
             Some(found) => {
                 unread.advance(end);
@@ -190,13 +207,13 @@ impl Connection {
         };
         let limits = self.edge.site(&head.authority).map(|site| site.service.settings.limits.clone());
         if limits.as_ref().is_some_and(|limits| bytes.len() as u64 > limits.head_bytes_max) {
-            self.refuse(TOO_LARGE).await;
+            self.refuse(HEAD_TOO_LARGE.into()).await;
             return false;
         }
         let shape = Shape {
             is_head: head.is_head(),
             version: head.version,
-            is_persistent: head.is_persistent,
+            is_persistent: head.is_persistent && self.left.get() > 0,
             idle: limits.map_or(WRITE_IDLE, |limits| Duration::from_millis(limits.idle_timeout_ms)),
         };
         self.answer(head, shape).await
@@ -223,7 +240,11 @@ impl Connection {
             Ok(answer) => answer,
             Err(BodyError::Gone) => return false,
             Err(BodyError::Stalled) => {
-                self.refuse(Refused { status: 408, why: "the body took too long" }).await;
+                self.close_with(Answer::own(408, "the body took too long")).await;
+                return false;
+            }
+            Err(BodyError::TooLarge) => {
+                self.close_with(Answer::own(BODY_TOO_LARGE.status, BODY_TOO_LARGE.text)).await;
                 return false;
             }
             Err(BodyError::Broken(why)) => {
@@ -279,8 +300,15 @@ impl Connection {
 
     /// A refusal is the last answer of a connection: what follows in it could be anything.
     async fn refuse(&self, refused: Refused) {
+        let is_by_fields = refused == TOO_MANY_FIELDS.into();
+        let why = if is_by_fields { Why::HeadFields } else { Why::of_status(refused.status) };
+        self.edge.refusals.add(why);
+        self.close_with(Answer::own(refused.status, refused.why)).await;
+    }
+
+    async fn close_with(&self, answer: Answer) {
         let shape = Shape { is_head: false, version: 1, is_persistent: false, idle: WRITE_IDLE };
-        self.send(Answer::own(refused.status, refused.why), &shape).await;
+        self.send(answer, &shape).await;
     }
 
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
@@ -367,7 +395,7 @@ impl Connection {
         // Mostly the kernel takes all at once, and no timer is needed.
         match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
             Poll::Ready(written) => written,
-            Poll::Pending => timeout(idle, write).await?,
+            Poll::Pending => slow::finish(&self.wire, write, idle, &self.pace, &self.edge.refusals).await,
         }
     }
 
@@ -384,8 +412,6 @@ impl Connection {
         .await;
     }
 }
-
-const TOO_LARGE: Refused = Refused { status: 431, why: "the head is too large" };
 
 async fn pass_on(from: &Wire, to: &Wire) {
     loop {

@@ -1,15 +1,23 @@
 //! A client's HTTP/2 connection: the `h2` crate keeps its frames, each stream is a task.
 
+use crate::clock;
+use crate::document::ClientLimits;
 use crate::edge::answer::{Answer, Body, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
+use crate::edge::door;
 use crate::edge::forward::{self, Incoming};
 use crate::edge::framing::Framing;
 use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
+use crate::edge::slow;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::worker::Edge;
+use crate::gate::flood::{Flood, FrameWatch};
+use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE};
+use crate::gate::pace::Pace;
+use crate::gate::why::Why;
 use bytes::{Buf, Bytes, BytesMut};
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -20,14 +28,23 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
-/// What a client may have open at once on one connection, and send ahead on it.
-const STREAMS_MAX: u32 = 256;
+/// What a client may send ahead on one connection.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Streams that a client reset before they were looked at, and our own resets of its mistakes: more at one time, and the
+/// library ends the connection with ENHANCE_YOUR_CALM. It does the same for CONTINUATION frames beyond what the largest
+/// head needs.
+const RESET_UNSEEN_MAX: usize = 64;
+const LOCAL_ERRORS_MAX: usize = 256;
+
+/// How long a connection that is to end may take for its last word.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// What waits for the client's window, per stream.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -43,19 +60,46 @@ const WRITE_IDLE: Duration = Duration::from_secs(30);
 /// Turns given to the connection's task before a stream is reset.
 const FLUSH_TURNS: usize = 4;
 
-/// A connection of which some was read already.
+/// What a client was caught at, told to the connection's task.
+#[derive(Default)]
+struct Caught {
+    flood: Cell<Option<Flood>>,
+    told: Notify,
+}
+
+/// A connection of which some was read already; its frames are watched as they come.
 struct Rewound {
     first: BytesMut,
     stream: Stream,
+    edge: Rc<Edge>,
+    watch: Rc<RefCell<FrameWatch>>,
+    caught: Rc<Caught>,
+}
+
+impl Rewound {
+    fn see(&self, bytes: &[u8]) {
+        if let Some(flood) = self.watch.borrow_mut().see(bytes, self.edge.now_ms()) {
+            self.caught.flood.set(Some(flood));
+            self.caught.told.notify_one();
+        }
+    }
 }
 
 impl AsyncRead for Rewound {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
+        // Who was caught is not listened to any more.
+        if this.caught.flood.get().is_some() {
+            return Poll::Pending;
+        }
         if this.first.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            this.see(&buf.filled()[before..]);
+            return read;
         }
         let bytes = this.first.len().min(buf.remaining());
+        this.see(&this.first[..bytes]);
         buf.put_slice(&this.first[..bytes]);
         this.first.advance(bytes);
         Poll::Ready(Ok(()))
@@ -90,53 +134,120 @@ impl AsyncWrite for Rewound {
 
 /// Serves a connection on which HTTP/2 was agreed by TLS.
 pub async fn serve(edge: Rc<Edge>, stream: Stream, client: IpAddr, scheme: &'static str) {
-    run(edge, Rewound { first: BytesMut::new(), stream }, client, scheme).await;
+    run(edge, stream, BytesMut::new(), client, scheme).await;
 }
 
 /// Serves a connection whose beginning was read already.
 pub async fn serve_begun(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
     let (stream, first) = wire.into_parts();
-    run(edge, Rewound { first, stream }, client, scheme).await;
+    run(edge, stream, first, client, scheme).await;
 }
 
-async fn run(edge: Rc<Edge>, io: Rewound, client: IpAddr, scheme: &'static str) {
-    let (patience, head_bytes_max) = edge.client_limits();
+fn builder(limits: &ClientLimits, head_bytes_max: usize) -> Builder {
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(u32::try_from(limits.h2_streams_max).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
-        .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
+        // Twice of what is let in, so that it is us who refuse, and count, what is a little too large.
+        .max_header_list_size(u32::try_from(head_bytes_max.saturating_mul(2)).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
+        .max_local_error_reset_streams(Some(LOCAL_ERRORS_MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES);
-    let Ok(Ok(mut connection)) = timeout(patience, builder.handshake::<_, Bytes>(io)).await else { return };
-    let open = Rc::new(Cell::new(0_usize));
-    let mut is_ending = false;
+    builder
+}
+
+/// Where a connection stands.
+struct Standing {
+    open: Rc<Cell<usize>>,
+    /// Streams that may still come.
+    left: u64,
+    /// Since when there has been no new stream.
+    quiet_since: Instant,
+    is_ending: bool,
+}
+
+async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, scheme: &'static str) {
+    let (patience, head_bytes_max) = edge.client_limits();
+    let limits = edge.gate_limits();
+    let watch = Rc::new(RefCell::new(FrameWatch::new(limits.h2_resets_max, edge.now_ms())));
+    let caught = Rc::<Caught>::default();
+    let (edge_of_io, watch_of_io, caught_of_io) = (Rc::clone(&edge), Rc::clone(&watch), Rc::clone(&caught));
+    let io = Rewound { first, stream, edge: edge_of_io, watch: watch_of_io, caught: caught_of_io };
+    let handshake = builder(&limits, head_bytes_max).handshake::<_, Bytes>(io);
+    let Ok(Ok(mut connection)) = timeout(patience, handshake).await else { return };
+    let left =
+        if limits.requests_per_connection_max == 0 { u64::MAX } else { limits.requests_per_connection_max };
+    let mut standing = Standing { open: Rc::default(), left, quiet_since: clock::moment(), is_ending: false };
     loop {
         let accepted = tokio::select! {
             biased;
+            () = caught.told.notified() => {
+                let is_by_resets = caught.flood.get() == Some(Flood::Resets);
+                edge.refusals.add(if is_by_resets { Why::Resets } else { Why::Flood });
+                return calm(connection).await;
+            }
             accepted = connection.accept() => accepted,
-            () = edge.drained(), if !is_ending => {
-                is_ending = true;
+            () = edge.drained(), if !standing.is_ending => {
+                standing.is_ending = true;
                 connection.graceful_shutdown();
                 continue;
             }
-            () = tokio::time::sleep(KEEP_ALIVE), if !is_ending => {
-                if open.get() == 0 {
-                    is_ending = true;
+            () = sleep(if standing.is_ending { LAST_WORD } else { patience }) => {
+                let fields_since_ms = watch.borrow().fields_since_ms();
+                let is_slow = fields_since_ms
+                    .is_some_and(|since_ms| edge.now_ms().saturating_sub(since_ms) >= millis(patience));
+                if is_slow {
+                    edge.refusals.add(Why::HeadTime);
+                    return calm(connection).await;
+                }
+                if standing.open.get() > 0 {
+                    continue;
+                }
+                if standing.is_ending {
+                    return;
+                }
+                if clock::moment().saturating_duration_since(standing.quiet_since) >= KEEP_ALIVE {
+                    standing.is_ending = true;
                     connection.graceful_shutdown();
                 }
                 continue;
             }
         };
-        let Some(Ok((request, respond))) = accepted else { return };
-        open.set(open.get() + 1);
-        let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
+        let (request, respond) = match accepted {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => {
+                if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && error.is_library() {
+                    edge.refusals.add(Why::Flood);
+                }
+                return;
+            }
+            None => return,
+        };
+        standing.quiet_since = clock::moment();
+        standing.left = standing.left.saturating_sub(1);
+        if standing.left == 0 && !standing.is_ending {
+            standing.is_ending = true;
+            connection.graceful_shutdown();
+        }
+        standing.open.set(standing.open.get() + 1);
+        let (edge, open) = (Rc::clone(&edge), Rc::clone(&standing.open));
         tokio::task::spawn_local(async move {
             exchange(&edge, request, respond, client, scheme).await;
             open.set(open.get().saturating_sub(1));
         });
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends a connection whose client does too much of what only costs (RFC 9113 §7: ENHANCE_YOUR_CALM).
+async fn calm(mut connection: Connection<Rewound, Bytes>) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let _ = timeout(LAST_WORD, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 async fn exchange(
@@ -151,8 +262,14 @@ async fn exchange(
     let is_head = parts.method == http::Method::HEAD;
     let head = match request_head(&parts, body.is_end_stream()) {
         Ok(head) => head,
-        Err(why) => return send(edge, &respond, Answer::own(400, why), is_head).await,
+        Err(why) => {
+            edge.refusals.add(Why::Malformed);
+            return send(edge, &respond, Answer::own(400, why), is_head).await;
+        }
     };
+    if head_bytes(&parts) > head_bytes_max(edge, &head) {
+        return send(edge, &respond, door::denied(edge, &HEAD_TOO_LARGE), is_head).await;
+    }
     let source = (head.framing != Framing::None && !body.is_end_stream()).then(|| Source::H2(body));
     let interim = Interim::H2(Rc::clone(&respond));
     let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
@@ -167,8 +284,25 @@ async fn exchange(
         Err(BodyError::Stalled) => {
             send(edge, &respond, Answer::own(408, "the body took too long"), is_head).await
         }
+        Err(BodyError::TooLarge) => {
+            send(edge, &respond, Answer::own(BODY_TOO_LARGE.status, BODY_TOO_LARGE.text), is_head).await
+        }
         Err(BodyError::Broken(why)) => send(edge, &respond, Answer::own(400, why), is_head).await,
     }
+}
+
+/// The size of a head as RFC 9113 §6.5.2 counts it.
+fn head_bytes(parts: &Parts) -> u64 {
+    let of_fields: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let of_target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    (of_fields + of_target) as u64
+}
+
+/// What the service allows; where none is named, what the widest one does.
+fn head_bytes_max(edge: &Edge, head: &RequestHead) -> u64 {
+    let site = edge.site(&head.authority);
+    site.map_or_else(|| edge.client_limits().1 as u64, |site| site.service.settings.limits.head_bytes_max)
 }
 
 /// The same request as HTTP/1 would have it. The `h2` crate has refused connection fields and a body that is not as long
@@ -262,12 +396,14 @@ async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answe
         return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
     };
     let Ok(mut stream) = respond.borrow_mut().send_response(response, !has_body) else { return };
+    let limits = edge.gate_limits();
+    let pace = Cell::new(Pace::new(limits.client_bytes_per_s_min, limits.client_rate_window_ms));
     match answer.body {
         Body::Full(bytes) if has_body => {
-            let _ = send_piece(&mut stream, bytes, true).await;
+            let _ = send_piece(edge, &mut stream, bytes, true, &pace).await;
         }
-        Body::Relay(relay) if has_body => relay_body(&mut stream, Flow::Relay(relay)).await,
-        Body::Stored(body) if has_body => relay_body(&mut stream, Flow::Stored(body)).await,
+        Body::Relay(relay) if has_body => relay_body(edge, &mut stream, Flow::Relay(relay), &pace).await,
+        Body::Stored(body) if has_body => relay_body(edge, &mut stream, Flow::Stored(body), &pace).await,
         _ => {}
     }
 }
@@ -305,7 +441,7 @@ fn header_map(fields: &[Field]) -> Option<HeaderMap> {
 }
 
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
+async fn relay_body(edge: &Edge, stream: &mut SendStream<Bytes>, mut relay: Flow, pace: &Cell<Pace>) {
     loop {
         let piece = tokio::select! {
             biased;
@@ -314,7 +450,7 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
         };
         match piece {
             Ok(Some(piece)) => {
-                if !send_piece(stream, piece, false).await {
+                if !send_piece(edge, stream, piece, false, pace).await {
                     return;
                 }
             }
@@ -337,18 +473,31 @@ async fn relay_body(stream: &mut SendStream<Bytes>, mut relay: Flow) {
     }
 }
 
-/// Sends as the client's window allows; false if the client wants no more, or grants nothing for too long.
-async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> bool {
+/// Sends as the client's window allows; false if the client wants no more, or grants nothing, or too little, for too long.
+async fn send_piece(
+    edge: &Edge,
+    stream: &mut SendStream<Bytes>,
+    mut piece: Bytes,
+    is_last: bool,
+    pace: &Cell<Pace>,
+) -> bool {
     while !piece.is_empty() {
         stream.reserve_capacity(piece.len());
-        let granted = match timeout(WRITE_IDLE, poll_fn(|cx| stream.poll_capacity(cx))).await {
+        let patience =
+            pace.get().left_ms().map_or(WRITE_IDLE, |ms| WRITE_IDLE.min(Duration::from_millis(ms)));
+        let began = clock::moment();
+        let granted = timeout(patience, poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let waited = clock::moment().saturating_duration_since(began);
+        let granted = match granted {
             Ok(Some(Ok(granted))) => granted.min(piece.len()),
             Ok(_) => return false,
-            Err(_) => {
-                stream.send_reset(Reason::CANCEL);
-                return false;
-            }
+            Err(_) => 0,
         };
+        if granted == 0 || slow::wait(pace, waited, granted as u64) {
+            edge.refusals.add(Why::SlowReader);
+            stream.send_reset(Reason::CANCEL);
+            return false;
+        }
         let part = piece.split_to(granted);
         if stream.send_data(part, is_last && piece.is_empty()).is_err() {
             return false;

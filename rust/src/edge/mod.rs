@@ -18,6 +18,7 @@
 //! | `h1`, `h2` | a client's connection; both make a `RequestHead` and get an `Answer` |
 //! | `forward` | a request's way through the upstreams |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
+//! | `door`, `meter`, `slow` | the gate (`crate::gate`) at connections, requests, their bodies and their answers |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
@@ -27,13 +28,16 @@ pub mod answer;
 pub mod attempt;
 pub mod body;
 pub mod destination;
+pub mod door;
 pub mod forward;
 pub mod framing;
 pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod message;
+pub mod meter;
 pub mod role;
+pub mod slow;
 pub mod stored;
 pub mod tls;
 pub mod trailer;

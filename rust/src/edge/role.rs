@@ -6,12 +6,14 @@ use crate::cache::store::{Limits, Store};
 use crate::clock;
 use crate::count::WorkerCounts;
 use crate::document::{CacheRules, Expect, ProviderKind, QueryRule};
+use crate::edge::door::Doors;
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::{self, Tally};
 use crate::edge::stored::{Shelf, purge};
 use crate::edge::tls::{UpstreamTls, read_key_pair};
 use crate::edge::worker;
 use crate::error::{EngineError, Refusal};
+use crate::gate::Gate;
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
 use crate::runtime::{EngineConfig, Role, Worker};
@@ -30,6 +32,8 @@ pub struct EdgeRole {
     /// Made when the first service wants it: an edge that keeps nothing needs no memory for it.
     store: OnceLock<Arc<Store<Entry>>>,
     tallies: Mutex<Vec<Arc<Tally>>>,
+    /// Who gets in, as far as workers share it.
+    pub doors: Doors,
 }
 
 impl EdgeRole {
@@ -98,7 +102,9 @@ impl Role for EdgeRole {
 
     fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let memory_bytes = config.memory_bytes;
-        let role = Self { memory_bytes, store: OnceLock::new(), tallies: Mutex::default() };
+        let doors = Doors::new(config.access.as_ref())
+            .map_err(|refusal| EngineError::Config(refusal.at("access").message))?;
+        let role = Self { memory_bytes, store: OnceLock::new(), tallies: Mutex::default(), doors };
         if let Some(disk) = &config.disk {
             let store = role.store.get_or_init(|| Store::new(Limits::new(memory_bytes)));
             let attached = std::fs::create_dir_all(&disk.folder)
@@ -121,6 +127,7 @@ impl Role for EdgeRole {
     }
 
     fn tell(&self, _counts: &[Arc<WorkerCounts>], text: &mut MetricsText) {
+        self.doors.tell(text);
         tally::tell(&self.tallies.lock().unwrap_or_else(PoisonError::into_inner), text);
         let Some(store) = self.store() else { return };
         let counts = store.counts();
@@ -173,7 +180,9 @@ pub struct Prepared {
     pub expected: FxHashMap<Box<[u8]>, Expect>,
     /// None: nothing is kept of this service.
     pub shelf: Option<Arc<Shelf>>,
-    /// Of the files of the certificates, as they were when they were read.
+    /// Who gets in.
+    pub gate: Gate,
+    /// Of the files of certificates and of the gate, as they were when they were read.
     stamps: Vec<(PathBuf, Stamp)>,
 }
 
@@ -200,11 +209,13 @@ impl Prepared {
         let settings = &service.settings;
         // Looked at before reading: a change in between is then read once more, not missed.
         let files = settings.certificates.iter().flat_map(|pair| [&pair.cert_file, &pair.key_file]);
-        let stamps = files.map(|path| (PathBuf::from(path), Stamp::of(Path::new(path)))).collect();
+        let files = files.map(PathBuf::from).chain(Gate::files(&settings.gate));
+        let stamps = files.map(|path| (path.clone(), Stamp::of(&path))).collect();
+        let gate = Gate::new(&settings.gate)?;
         let certificates = settings.certificates.iter().map(read_key_pair).collect::<Result<_, _>>()?;
         let objects = settings.objects.iter();
         let expected = objects.map(|object| (object.path.as_bytes().into(), object.expect.clone())).collect();
-        Ok(Self { targets: targets(service)?, certificates, expected, shelf: None, stamps })
+        Ok(Self { targets: targets(service)?, certificates, expected, shelf: None, gate, stamps })
     }
 }
 

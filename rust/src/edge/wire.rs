@@ -4,7 +4,7 @@
 //! borrows inside never cross a wait.
 
 use bytes::{Buf, BytesMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -84,11 +84,13 @@ impl Stream {
 pub struct Wire {
     stream: RefCell<Stream>,
     unread: RefCell<BytesMut>,
+    /// Bytes that the other side's kernel, or TLS, has taken so far.
+    written: Cell<u64>,
 }
 
 impl Wire {
     pub fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), unread: RefCell::new(BytesMut::new()) }
+        Self { stream: RefCell::new(stream), unread: RefCell::new(BytesMut::new()), written: Cell::new(0) }
     }
 
     /// The connection and what was read of it, for another protocol.
@@ -129,6 +131,11 @@ impl Wire {
         tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, &mut *unread)
     }
 
+    /// How many bytes of answers were taken so far: how somebody who waits for a write sees that it goes on.
+    pub fn written_bytes(&self) -> u64 {
+        self.written.get()
+    }
+
     /// Writes all of the slices, in order, as few calls as possible, and flushes.
     pub async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> Result<()> {
         let mut rest = slices;
@@ -143,6 +150,7 @@ impl Wire {
                 return Err(Error::from(ErrorKind::WriteZero));
             }
             IoSlice::advance_slices(&mut rest, written);
+            self.written.set(self.written.get().wrapping_add(written as u64));
         }
         poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)).await
     }

@@ -5,14 +5,17 @@ use crate::cache::store::{Front, resident_bytes};
 use crate::choose::{Allowance, Budget};
 use crate::clock;
 use crate::count::WorkerCounts;
-use crate::document::Limits;
+use crate::document::{ClientLimits, Limits};
 use crate::edge::destination::Destination;
+use crate::edge::door::{self, Doors, Ticket};
 use crate::edge::role::{EdgeRole, Prepared};
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::tally::Tally;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
+use crate::gate::limits::wider;
+use crate::gate::why::Refusals;
 use crate::runtime::{Engine, Worker};
 use crate::table::{Service, Snapshot};
 use bytes::Bytes;
@@ -55,6 +58,8 @@ pub struct Site {
     /// Extra attempts of the service as a whole: what a fault behind all providers gets.
     pub budget: RefCell<Budget>,
     pub allowance: Allowance,
+    /// Fetches for the cache under way.
+    pub fills: Rc<Cell<u64>>,
 }
 
 /// What the worker made of the table that it last saw.
@@ -62,12 +67,14 @@ struct View {
     snapshot: Arc<Snapshot<Prepared>>,
     sites: FxHashMap<*const Service, Rc<Site>>,
     limits: Limits,
+    clients: ClientLimits,
 }
 
 pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     pub tally: Arc<Tally>,
+    pub refusals: Arc<Refusals>,
     /// The hottest objects, with a buffer for the keys that ask for them.
     front: RefCell<(Option<Front<Entry>>, Vec<u8>)>,
     index: usize,
@@ -90,10 +97,16 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
+            refusals: worker.engine.role.doors.new_refusals(),
             front: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
-            view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
+            view: RefCell::new(View {
+                snapshot,
+                sites: FxHashMap::default(),
+                limits: Limits::default(),
+                clients: ClientLimits::default(),
+            }),
             began: (clock::moment(), clock::now_ms()),
             date: RefCell::default(),
             is_draining: Cell::new(false),
@@ -141,6 +154,20 @@ impl Edge {
         (Duration::from_millis(view.limits.client_head_timeout_ms), bytes_max)
     }
 
+    /// The widest of what clients may do to any service: what holds for connections.
+    pub fn gate_limits(&self) -> ClientLimits {
+        self.look();
+        self.view.borrow().clients
+    }
+
+    pub fn doors(&self) -> &Doors {
+        &self.engine.role.doors
+    }
+
+    pub fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
     fn look(&self) {
         if !std::ptr::eq(&**self.engine.table.load(), &*self.view.borrow().snapshot) {
             self.see_anew();
@@ -158,7 +185,9 @@ impl Edge {
             sites.insert(Arc::as_ptr(&served.service), Rc::new(site));
         }
         let all = snapshot.served.iter().map(|served| &served.service.settings.limits);
-        *view = View { limits: widest(all), sites, snapshot };
+        let clients = snapshot.served.iter().map(|served| served.prepared.gate.limits);
+        let clients = clients.reduce(|one, other| wider(&one, &other)).unwrap_or_default();
+        *view = View { limits: widest(all), clients, sites, snapshot };
     }
 
     fn site_of(&self, service: &Arc<Service>, prepared: &Arc<Prepared>, old: Option<&Site>) -> Site {
@@ -178,6 +207,7 @@ impl Edge {
                 self.index,
                 workers,
             ),
+            fills: old.map_or_else(Rc::default, |old| Rc::clone(&old.fills)),
         }
     }
 
@@ -338,7 +368,10 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
         };
         match accepted {
             Ok((stream, client)) => {
-                tokio::task::spawn_local(serve(Rc::clone(&edge), stream, client, acceptor.clone()));
+                if let Some(ticket) = door::connect(&edge, &stream, client.ip(), acceptor.is_none()) {
+                    let serving = serve(Rc::clone(&edge), stream, client, acceptor.clone(), ticket);
+                    tokio::task::spawn_local(serving);
+                }
             }
             Err(_) if edge.is_draining() => return,
             Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -346,7 +379,13 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
     }
 }
 
-async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
+async fn serve(
+    edge: Rc<Edge>,
+    stream: TcpStream,
+    client: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    _ticket: Ticket,
+) {
     let _open = Open::new(&edge);
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {

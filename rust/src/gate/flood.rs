@@ -10,6 +10,7 @@ const HEAD_BYTES: usize = 9;
 const PREFACE_BYTES: u64 = 24;
 
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -17,6 +18,7 @@ const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
 /// Frames without use that a connection may send in a minute.
@@ -67,6 +69,8 @@ pub struct FrameWatch {
     /// None: no limit.
     resets: Option<Allowance>,
     idle: Allowance,
+    /// Since when fields have been coming, and whether this frame is the last of them.
+    fields: Option<(u64, bool)>,
 }
 
 impl FrameWatch {
@@ -74,7 +78,7 @@ impl FrameWatch {
     pub fn new(resets_max: u64, now_ms: u64) -> Self {
         let resets = (resets_max > 0).then(|| Allowance::new(resets_max, now_ms));
         let idle = Allowance::new(IDLE_FRAMES_MAX, now_ms);
-        Self { skip: PREFACE_BYTES, head: [0; HEAD_BYTES], filled: 0, resets, idle }
+        Self { skip: PREFACE_BYTES, head: [0; HEAD_BYTES], filled: 0, resets, idle, fields: None }
     }
 
     /// What the next bytes of the connection, in their order, amount to; None: nothing to object to.
@@ -84,6 +88,7 @@ impl FrameWatch {
                 let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
                 self.skip -= passed as u64;
                 bytes = &bytes[passed..];
+                self.end_fields();
                 continue;
             }
             let taken = (HEAD_BYTES - self.filled).min(bytes.len());
@@ -94,12 +99,26 @@ impl FrameWatch {
                 self.filled = 0;
                 let [high, middle, low, kind, flags, ..] = self.head;
                 self.skip = u64::from(u32::from_be_bytes([0, high, middle, low]));
+                if kind == HEADERS || kind == CONTINUATION {
+                    let since_ms = self.fields.map_or(now_ms, |(since_ms, _)| since_ms);
+                    self.fields = Some((since_ms, flags & END_HEADERS != 0));
+                }
                 if let Some(flood) = self.judge(kind, flags, now_ms) {
                     return Some(flood);
                 }
+                self.end_fields();
             }
         }
         None
+    }
+
+    /// Since when the client has been sending fields that have not ended; None: it is not.
+    pub fn fields_since_ms(&self) -> Option<u64> {
+        self.fields.map(|(since_ms, _)| since_ms)
+    }
+
+    fn end_fields(&mut self) {
+        self.fields = self.fields.filter(|(_, is_last)| self.skip > 0 || !is_last);
     }
 
     fn judge(&mut self, kind: u8, flags: u8, now_ms: u64) -> Option<Flood> {
@@ -180,6 +199,25 @@ mod tests {
             let (_, flood) = passed(&mut begun(9), &frame(kind, flags, payload), 50_000, 0);
             assert_eq!(flood, None, "kind {kind}");
         }
+    }
+
+    #[test]
+    fn fields_that_do_not_end_are_seen() {
+        let mut watch = begun(9);
+        watch.see(&frame(HEADERS, END_HEADERS, b"head"), 5);
+        assert_eq!(watch.fields_since_ms(), None);
+        watch.see(&frame(HEADERS, 0, b"head"), 10);
+        watch.see(&frame(CONTINUATION, 0, b"more"), 20);
+        assert_eq!(watch.fields_since_ms(), Some(10));
+        let last = frame(CONTINUATION, END_HEADERS, b"last");
+        watch.see(&last[..11], 30);
+        assert_eq!(watch.fields_since_ms(), Some(10));
+        watch.see(&last[11..], 40);
+        assert_eq!(watch.fields_since_ms(), None);
+        watch.see(&frame(HEADERS, 0, b""), 50);
+        assert_eq!(watch.fields_since_ms(), Some(50));
+        watch.see(&frame(CONTINUATION, END_HEADERS, b""), 60);
+        assert_eq!(watch.fields_since_ms(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::cache::semantics::range::content_range;
 use crate::cache::store::{Depth, Object, Stop, Target, Writer, key_hash};
 use crate::count::Reason;
 use crate::edge::answer::{Answer, Body, Relay};
+use crate::edge::door::FillSeat;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::body::Relief;
 use crate::edge::stored::entry::{Entry, Lines};
@@ -30,7 +31,7 @@ const COPIED_BYTES_MAX: usize = 4_096;
 
 /// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
 /// goes on when the client leaves.
-pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>, seat: Option<FillSeat>) {
     let relay = match body {
         Body::Relay(relay) => relay,
         Body::Full(whole) => {
@@ -44,7 +45,7 @@ pub async fn begin(body: Body, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
             return;
         }
     };
-    let mut filling = Filling { relay: *relay, writer, relief: Some(Rc::clone(relief)) };
+    let mut filling = Filling { relay: *relay, writer, relief: Some(Rc::clone(relief)), _seat: seat };
     loop {
         let piece = tokio::select! {
             biased;
@@ -64,6 +65,7 @@ struct Filling {
     relay: Relay,
     writer: Writer<Entry>,
     relief: Option<Rc<Relief>>,
+    _seat: Option<FillSeat>,
 }
 
 impl Filling {
@@ -138,7 +140,7 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling { relay, writer, relief: None }.run().await;
+            Filling { relay, writer, relief: None, _seat: None }.run().await;
         }
     });
 }

@@ -10,6 +10,7 @@ use crate::cache::semantics::reuse::{Reuse, may_look_up, reuse};
 use crate::cache::semantics::status::{CacheStatus, Outcome};
 use crate::cache::store::Object;
 use crate::count::Outcome as Ended;
+use crate::edge::door;
 use crate::edge::head::{Seen, look, slots};
 use crate::edge::message::phrase;
 use crate::edge::stored::entry::{Choice, Entry, Lines, put_line};
@@ -37,11 +38,22 @@ impl Fields for Raw<'_, '_> {
 }
 
 /// The answer to the request of a whole head, if it can be had so; its head is written to `out`. None: the long way.
-pub fn hit(edge: &Edge, head: &[u8], client: IpAddr, scheme: &str, out: &mut Vec<u8>) -> Option<Hit> {
+/// `may_go_on`: the connection may carry another request.
+pub fn hit(
+    edge: &Edge,
+    head: &[u8],
+    client: IpAddr,
+    scheme: &str,
+    may_go_on: bool,
+    out: &mut Vec<u8>,
+) -> Option<Hit> {
     let mut room = slots();
     let seen = look(head, &mut room).ok()?;
     let (authority, path) = seen.plain()?;
     let site = edge.site(authority)?;
+    if !door::is_short(&site, client, path.len(), seen.fields.len()) {
+        return None;
+    }
     let shelf = site.prepared.shelf.as_ref()?;
     let limits = &site.service.settings.limits;
     if head.len() as u64 > limits.head_bytes_max {
@@ -71,12 +83,14 @@ pub fn hit(edge: &Edge, head: &[u8], client: IpAddr, scheme: &str, out: &mut Vec
     let length = whole.len() as u64;
     let served = preconditions(&request, &terms, &validators, Some(length), shelf.rules.ranges_max);
     let body = write_head(&served, &object, whole, out)?;
+    // Last of all: who goes the long way takes a token there.
+    door::take(edge, &site, client).ok()?;
     out.extend_from_slice(b"age: ");
     put_number(out, age_s);
     out.extend_from_slice(b"\r\ncache-status: ");
     let ttl_s = Some(terms.ttl_s(now_ms));
     CacheStatus { ttl_s, ..CacheStatus::new(Outcome::Hit) }.write(CACHE, out);
-    let is_persistent = seen.is_persistent && !edge.is_draining();
+    let is_persistent = seen.is_persistent && may_go_on && !edge.is_draining();
     finish_head(&seen, is_persistent, &served, body.len(), out);
     edge.tally.add(Outcome::Hit);
     edge.counts.served(Some(&site.service), site.service.region_of(client), Ended::Ok);

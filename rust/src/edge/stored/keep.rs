@@ -13,6 +13,7 @@ use crate::cache::semantics::vary;
 use crate::cache::store::{FillGuard, Head, Shape, Span, tag_hash};
 use crate::edge::answer::{Answer, Body};
 use crate::edge::attempt::Interim;
+use crate::edge::door::{FillSeat, denied};
 use crate::edge::message::Field;
 use crate::edge::stored::asker::Asked;
 use crate::edge::stored::body::Relief;
@@ -36,6 +37,10 @@ const PART_BYTES_MAX: u64 = 1 << 20;
 impl Question<'_> {
     /// Asks the origin for the whole, or for the blocks that a range needs.
     pub(super) async fn fetch(mut self, guard: Option<FillGuard<Entry>>, outcome: Outcome) -> Answer {
+        match FillSeat::take(self.asker.site()) {
+            Ok(seat) => self.seat.set(Some(seat)),
+            Err(denial) => return denied(self.asker.edge(), &denial),
+        }
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
         let asked = self.asker.ask(self.wanted_blocks(), interim, true).await;
         self.keep(guard, asked, outcome).await
@@ -106,7 +111,7 @@ impl Question<'_> {
                 let relief_of_client = (!is_part).then(|| Rc::clone(&relief));
                 let serving =
                     Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
-                fill::begin(body, writer, &relief).await;
+                fill::begin(body, writer, &relief, self.seat.take()).await;
                 answer_of(&object, serving)
             }
         }

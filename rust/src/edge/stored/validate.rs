@@ -16,6 +16,7 @@ use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
 use crate::edge::stored::{Question, terms_of};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -177,6 +178,7 @@ impl Question<'_> {
                 asker: Rc::clone(&asker),
                 client,
                 interim,
+                seat: Cell::default(),
             };
             let mut answer = question.keep(Some(guard), asked, Outcome::Miss).await;
             answer.body = Body::None;

@@ -149,7 +149,7 @@ fn the_uri_is_compared_in_its_normal_form_without_the_token() {
 fn a_token_for_one_use_is_used_once() {
     let (signing, nonces) = (signing(), Nonces::default());
     let token = token(&json!({"jti": "1", "exp": NOW_S + 60, "cdniuc": "regex:.*"}));
-    let mut judge = |service: &str, path: &str| {
+    let judge = |service: &str, path: &str| {
         let target = format!("{path}?T={token}");
         let (scheme, authority, target) = ("http", &b"a.test"[..], target.as_bytes());
         signing.judge(&Signed { service, scheme, authority, target, cookies: &[] }, NOW_S, &nonces).is_ok()
