@@ -66,17 +66,19 @@ def gated(**config: Any) -> Iterator[Gated]:
         yield Gated(process, ports["http"], ports["https"], admin=ports["admin"])
 
 
-def guarded(
-    *upstreams: Upstream,
-    limits: Limits | None = None,
-    is_cached: bool = False,
-    gate: Gate | None = None,
-    **own: int,
-) -> Settings:
+PATIENT = Limits(
+    connect_timeout_ms=5_000,
+    first_byte_timeout_ms=10_000,
+    idle_timeout_ms=10_000,
+    client_head_timeout_ms=2_000,
+)
+
+
+def guarded(*upstreams: Upstream, is_cached: bool = False, gate: Gate | None = None, **own: int) -> Settings:
     """A service with a gate; `own` are fields of `ClientLimits`."""
     gate = gate or Gate(ClientLimits(**own))
-    more: dict[str, Any] = {"limits": limits} if limits else {}
-    return settings(*upstreams, gate=gate, cache=CacheRules() if is_cached else None, **more)
+    cache = CacheRules() if is_cached else None
+    return settings(*upstreams, gate=gate, cache=cache, limits=PATIENT)
 
 
 @dataclass
@@ -88,7 +90,18 @@ class Frames:
     seen: list[tuple[int, int, int, bytes]] = field(default_factory=list)
 
     def begin(self, settings: bytes = b"") -> None:
-        self.connection.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
+        """The preface, with settings of its own besides that answers come without a dynamic table."""
+        no_table = (1).to_bytes(2) + (0).to_bytes(4)
+        self.connection.sendall(PREFACE + frame(SETTINGS, 0, 0, no_table + settings))
+
+    def status(self) -> str:
+        """The status of the next answer: its first field, from the static table or as digits (RFC 7541)."""
+        block = self.until(HEADERS)[3].lstrip(b"\x20")
+        if block[0] & 0x80:
+            return {8: "200", 9: "204", 12: "400", 13: "404", 14: "500"}[block[0] & 0x7F]
+        length = block[1] & 0x7F
+        value = block[2 : 2 + length]
+        return _digits(value) if block[1] & 0x80 else value.decode()
 
     def send(self, *frames: bytes) -> None:
         """Sends as far as the other side listens."""
@@ -110,6 +123,13 @@ class Frames:
         payload = self.until(GOAWAY)[3]
         return int(struct.unpack(">I", payload[4:8])[0])
 
+    def kinds_to_the_end(self) -> list[int]:
+        """Of all frames, once the other side has closed."""
+        with contextlib.suppress(AssertionError, ConnectionResetError):
+            while True:
+                self.seen.append(self._next())
+        return [one[0] for one in self.seen]
+
     def _next(self) -> tuple[int, int, int, bytes]:
         head = self._take(9)
         length = int.from_bytes(head[:3])
@@ -122,6 +142,17 @@ class Frames:
             self.buffer += piece
         taken, self.buffer = self.buffer[:count], self.buffer[count:]
         return taken
+
+
+def _digits(coded: bytes) -> str:
+    """Three digits in Huffman's code: 5 bits for those up to 2, else 6."""
+    bits = "".join(f"{byte:08b}" for byte in coded)
+    text = ""
+    while len(text) < 3:
+        wide = bits[0] == "1" or bits[1] == "1"
+        value, bits = int(bits[: 5 + wide], 2), bits[5 + wide :]
+        text += str(value - 22 if wide else value)
+    return text
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -10,9 +10,9 @@ use crate::edge::forward::{self, Incoming};
 use crate::edge::framing::Framing;
 use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
 use crate::edge::slow;
+use crate::edge::vigil::Vigil;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::worker::Edge;
-use crate::gate::flood::{Flood, FrameWatch};
 use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE};
 use crate::gate::pace::Pace;
 use crate::gate::why::Why;
@@ -28,9 +28,8 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 /// What a client may send ahead on one connection.
@@ -60,46 +59,27 @@ const WRITE_IDLE: Duration = Duration::from_secs(30);
 /// Turns given to the connection's task before a stream is reset.
 const FLUSH_TURNS: usize = 4;
 
-/// What a client was caught at, told to the connection's task.
-#[derive(Default)]
-struct Caught {
-    flood: Cell<Option<Flood>>,
-    told: Notify,
-}
-
 /// A connection of which some was read already; its frames are watched as they come.
 struct Rewound {
     first: BytesMut,
     stream: Stream,
-    edge: Rc<Edge>,
-    watch: Rc<RefCell<FrameWatch>>,
-    caught: Rc<Caught>,
-}
-
-impl Rewound {
-    fn see(&self, bytes: &[u8]) {
-        if let Some(flood) = self.watch.borrow_mut().see(bytes, self.edge.now_ms()) {
-            self.caught.flood.set(Some(flood));
-            self.caught.told.notify_one();
-        }
-    }
+    vigil: Rc<Vigil>,
 }
 
 impl AsyncRead for Rewound {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
-        // Who was caught is not listened to any more.
-        if this.caught.flood.get().is_some() {
+        if this.vigil.has_caught() {
             return Poll::Pending;
         }
         if this.first.is_empty() {
             let before = buf.filled().len();
             let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-            this.see(&buf.filled()[before..]);
+            this.vigil.see(&buf.filled()[before..]);
             return read;
         }
         let bytes = this.first.len().min(buf.remaining());
-        this.see(&this.first[..bytes]);
+        this.vigil.see(&this.first[..bytes]);
         buf.put_slice(&this.first[..bytes]);
         this.first.advance(bytes);
         Poll::Ready(Ok(()))
@@ -158,94 +138,73 @@ fn builder(limits: &ClientLimits, head_bytes_max: usize) -> Builder {
     builder
 }
 
-/// Where a connection stands.
-struct Standing {
-    open: Rc<Cell<usize>>,
-    /// Streams that may still come.
-    left: u64,
-    /// Since when there has been no new stream.
-    quiet_since: Instant,
-    is_ending: bool,
+/// What happens next on a connection.
+enum Next {
+    Caught(Why),
+    Accepted(Option<std::result::Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Drain,
+    /// No new stream for a while.
+    Quiet,
 }
 
 async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, scheme: &'static str) {
     let (patience, head_bytes_max) = edge.client_limits();
     let limits = edge.gate_limits();
-    let watch = Rc::new(RefCell::new(FrameWatch::new(limits.h2_resets_max, edge.now_ms())));
-    let caught = Rc::<Caught>::default();
-    let (edge_of_io, watch_of_io, caught_of_io) = (Rc::clone(&edge), Rc::clone(&watch), Rc::clone(&caught));
-    let io = Rewound { first, stream, edge: edge_of_io, watch: watch_of_io, caught: caught_of_io };
+    let vigil = Rc::new(Vigil::new(&edge, limits.h2_resets_max));
+    let io = Rewound { first, stream, vigil: Rc::clone(&vigil) };
     let handshake = builder(&limits, head_bytes_max).handshake::<_, Bytes>(io);
     let Ok(Ok(mut connection)) = timeout(patience, handshake).await else { return };
-    let left =
-        if limits.requests_per_connection_max == 0 { u64::MAX } else { limits.requests_per_connection_max };
-    let mut standing = Standing { open: Rc::default(), left, quiet_since: clock::moment(), is_ending: false };
+    let open = Rc::new(Cell::new(0_usize));
+    let (mut left, mut is_ending, mut quiet_since) =
+        (limits.requests_per_connection_max, false, clock::moment());
     loop {
-        let accepted = tokio::select! {
+        let next = tokio::select! {
             biased;
-            () = caught.told.notified() => {
-                let is_by_resets = caught.flood.get() == Some(Flood::Resets);
-                edge.refusals.add(if is_by_resets { Why::Resets } else { Why::Flood });
-                return calm(connection).await;
+            why = vigil.caught() => Next::Caught(why),
+            accepted = connection.accept() => Next::Accepted(accepted),
+            () = edge.drained(), if !is_ending => Next::Drain,
+            () = sleep(if is_ending { LAST_WORD } else { patience }) => Next::Quiet,
+        };
+        let is_old = clock::moment().saturating_duration_since(quiet_since) >= KEEP_ALIVE;
+        match next {
+            Next::Caught(why) => return calm(&edge, connection, why).await,
+            Next::Quiet if vigil.is_head_overdue(patience) => {
+                return calm(&edge, connection, Why::HeadTime).await;
             }
-            accepted = connection.accept() => accepted,
-            () = edge.drained(), if !standing.is_ending => {
-                standing.is_ending = true;
+            Next::Quiet if open.get() == 0 && is_ending => return,
+            Next::Quiet if open.get() > 0 || is_ending || !is_old => {}
+            Next::Drain | Next::Quiet => {
+                is_ending = true;
                 connection.graceful_shutdown();
-                continue;
             }
-            () = sleep(if standing.is_ending { LAST_WORD } else { patience }) => {
-                let fields_since_ms = watch.borrow().fields_since_ms();
-                let is_slow = fields_since_ms
-                    .is_some_and(|since_ms| edge.now_ms().saturating_sub(since_ms) >= millis(patience));
-                if is_slow {
-                    edge.refusals.add(Why::HeadTime);
-                    return calm(connection).await;
-                }
-                if standing.open.get() > 0 {
-                    continue;
-                }
-                if standing.is_ending {
-                    return;
-                }
-                if clock::moment().saturating_duration_since(standing.quiet_since) >= KEEP_ALIVE {
-                    standing.is_ending = true;
+            Next::Accepted(Some(Ok((request, respond)))) => {
+                quiet_since = clock::moment();
+                if left == 1 {
+                    is_ending = true;
                     connection.graceful_shutdown();
                 }
-                continue;
+                left = left.saturating_sub(1);
+                open.set(open.get() + 1);
+                let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
+                tokio::task::spawn_local(async move {
+                    exchange(&edge, request, respond, client, scheme).await;
+                    open.set(open.get().saturating_sub(1));
+                });
             }
-        };
-        let (request, respond) = match accepted {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => {
-                if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && error.is_library() {
+            Next::Accepted(Some(Err(error))) => {
+                if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
                     edge.refusals.add(Why::Flood);
                 }
                 return;
             }
-            None => return,
-        };
-        standing.quiet_since = clock::moment();
-        standing.left = standing.left.saturating_sub(1);
-        if standing.left == 0 && !standing.is_ending {
-            standing.is_ending = true;
-            connection.graceful_shutdown();
+            Next::Accepted(None) => return,
         }
-        standing.open.set(standing.open.get() + 1);
-        let (edge, open) = (Rc::clone(&edge), Rc::clone(&standing.open));
-        tokio::task::spawn_local(async move {
-            exchange(&edge, request, respond, client, scheme).await;
-            open.set(open.get().saturating_sub(1));
-        });
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Ends a connection whose client does too much of what only costs (RFC 9113 §7: ENHANCE_YOUR_CALM).
-async fn calm(mut connection: Connection<Rewound, Bytes>) {
+async fn calm(edge: &Edge, mut connection: Connection<Rewound, Bytes>, why: Why) {
+    edge.refusals.add(why);
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     let _ = timeout(LAST_WORD, poll_fn(|cx| connection.poll_closed(cx))).await;
 }

@@ -18,7 +18,7 @@
 //! | `h1`, `h2` | a client's connection; both make a `RequestHead` and get an `Answer` |
 //! | `forward` | a request's way through the upstreams |
 //! | `attempt`, `destination` | one try at one upstream; its connections and how it did of late |
-//! | `door`, `meter`, `slow` | the gate (`crate::gate`) at connections, requests, their bodies and their answers |
+//! | `door`, `meter`, `slow`, `vigil` | the gate (`crate::gate`) at connections, requests, bodies, answers and frames |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | bodies that flow: towards the client, and towards an upstream |
 //! | `head`, `framing`, `message`, `trailer` | HTTP/1 as it is written: pure |
@@ -41,6 +41,7 @@ pub mod slow;
 pub mod stored;
 pub mod tls;
 pub mod trailer;
+pub mod vigil;
 pub mod wire;
 pub mod worker;
 
