@@ -6,7 +6,7 @@ use crate::document::AccessDocument;
 use crate::edge::answer::Answer;
 use crate::edge::forward::Incoming;
 use crate::edge::framing::Framing;
-use crate::edge::message::Field;
+use crate::edge::message::{Field, phrase};
 use crate::edge::worker::{Edge, Site};
 use crate::error::Refusal;
 use crate::gate::access::Access;
@@ -108,8 +108,7 @@ fn admit(edge: &Edge, client: IpAddr) -> Result<Ticket, Denial> {
 
 /// A whole HTTP/1 answer, for a connection that nobody reads.
 fn written(denial: &Denial) -> String {
-    let Answer { status, .. } = Answer::own(denial.status, denial.text);
-    let phrase = crate::edge::message::phrase(status);
+    let (status, phrase) = (denial.status, phrase(denial.status));
     let text = format!("{status} {phrase}: {}\n", denial.text);
     let retry = match denial.retry_after_s {
         0 => String::new(),

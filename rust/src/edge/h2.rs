@@ -141,7 +141,9 @@ fn builder(limits: &ClientLimits, head_bytes_max: usize) -> Builder {
 /// What happens next on a connection.
 enum Next {
     Caught(Why),
-    Accepted(Option<std::result::Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    /// A stream began, and its task has it.
+    Stream,
+    Over,
     Drain,
     /// No new stream for a while.
     Quiet,
@@ -161,7 +163,19 @@ async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, sc
         let next = tokio::select! {
             biased;
             why = vigil.caught() => Next::Caught(why),
-            accepted = connection.accept() => Next::Accepted(accepted),
+            accepted = connection.accept() => match accepted {
+                Some(Ok(stream)) => {
+                    spawn(&edge, &open, stream, client, scheme);
+                    Next::Stream
+                }
+                Some(Err(error)) => {
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        edge.refusals.add(Why::Flood);
+                    }
+                    Next::Over
+                }
+                None => Next::Over,
+            },
             () = edge.drained(), if !is_ending => Next::Drain,
             () = sleep(if is_ending { LAST_WORD } else { patience }) => Next::Quiet,
         };
@@ -171,35 +185,39 @@ async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, sc
             Next::Quiet if vigil.is_head_overdue(patience) => {
                 return calm(&edge, connection, Why::HeadTime).await;
             }
+            Next::Over => return,
             Next::Quiet if open.get() == 0 && is_ending => return,
             Next::Quiet if open.get() > 0 || is_ending || !is_old => {}
             Next::Drain | Next::Quiet => {
                 is_ending = true;
                 connection.graceful_shutdown();
             }
-            Next::Accepted(Some(Ok((request, respond)))) => {
+            Next::Stream => {
                 quiet_since = clock::moment();
                 if left == 1 {
                     is_ending = true;
                     connection.graceful_shutdown();
                 }
                 left = left.saturating_sub(1);
-                open.set(open.get() + 1);
-                let (edge, open) = (Rc::clone(&edge), Rc::clone(&open));
-                tokio::task::spawn_local(async move {
-                    exchange(&edge, request, respond, client, scheme).await;
-                    open.set(open.get().saturating_sub(1));
-                });
             }
-            Next::Accepted(Some(Err(error))) => {
-                if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                    edge.refusals.add(Why::Flood);
-                }
-                return;
-            }
-            Next::Accepted(None) => return,
         }
     }
+}
+
+/// Answers a stream by a task of its own.
+fn spawn(
+    edge: &Rc<Edge>,
+    open: &Rc<Cell<usize>>,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+    client: IpAddr,
+    scheme: &'static str,
+) {
+    open.set(open.get() + 1);
+    let (edge, open) = (Rc::clone(edge), Rc::clone(open));
+    tokio::task::spawn_local(async move {
+        exchange(&edge, request, respond, client, scheme).await;
+        open.set(open.get().saturating_sub(1));
+    });
 }
 
 /// Ends a connection whose client does too much of what only costs (RFC 9113 §7: ENHANCE_YOUR_CALM).
