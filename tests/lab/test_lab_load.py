@@ -18,7 +18,9 @@ from polycdn.lab.spec import Aim, LoadSpec, Process, Rates
 from polycdn.model.observation import Reason
 from polycdn.run.clock import Virtual, Wall
 
-RATES = Rates(10_000, 40_000, 10_000, 20_000, 5_000)
+pytestmark = pytest.mark.alone
+
+RATES = Rates(3_000, 10_000, 3_000, 10_000, 2_000)
 
 
 def spec_of(tmp_path, stage, ca_file, **more):

@@ -23,7 +23,7 @@ from polycdn.run.clock import Wall
 
 pytestmark = pytest.mark.lab
 
-RATES = Rates(2_000, 20_000, 5_000, 5_000, 1_000)
+RATES = Rates(500, 5_000, 1_000, 1_000, 200)
 
 
 def is_alive(pid):

@@ -26,7 +26,7 @@ from polycdn.model.settings import Certificate
 from polycdn.model.topology import Endpoint
 from polycdn.model.units import Clock
 
-READY_S_MAX: Final = 20
+READY_S_MAX: Final = 60
 READY_POLL_S: Final = 0.02
 TERM_S_MAX: Final = 5
 PROCESS_MODULE: Final = "polycdn.run.lab_process"

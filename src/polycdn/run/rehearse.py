@@ -49,7 +49,7 @@ SHOW_TURNS: Final = 5
 RECENT_MS: Final = 300_000
 """Timeline over which the live view says what fails just now."""
 
-READY_S_MAX: Final = 20
+READY_S_MAX: Final = 60
 ENGINES: Final = 2
 LOAD_REST_S_MAX: Final = 45
 """The longest deadline of a request, and a margin."""
