@@ -41,7 +41,7 @@ def demo(
 ) -> int:
     """Rehearse the outage of 2025-11-18 with real processes, then simulate all incidents at full scale.
 
-    A run that this machine was too busy for is made once more with less load; exit code 3 when that fails too.
+    A run that this machine was too busy for is made once more with less load; exit code 3: so was that one.
     """
     from polycdn.run.simulate import simulate_all_json
 
