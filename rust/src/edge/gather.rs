@@ -4,14 +4,15 @@
 //! calls; here they are one of each. Its flush therefore does nothing, and whoever drives the connection calls `send` when
 //! the crate has nothing more to do.
 
-use crate::edge::wire::{Stream, lay_by, spare};
+use crate::edge::wire::{LINGER, LINGER_BYTES, Stream, lay_by, spare};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
 
 /// What is gathered: a TLS record at most. What does not fit goes out at once, with what was gathered and uncopied.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +39,23 @@ impl Gather {
     /// Ready once all that was written is with the kernel.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// Reads over what the client still sends after the end, for a moment: the kernel would reset the connection, and the
+    /// last answers with it, if it were left unread.
+    pub async fn linger(mut self) {
+        let _ = timeout(LINGER, async {
+            self.shutdown().await?;
+            let (mut dropped, mut piece) = (0, [0; 1024]);
+            while dropped <= LINGER_BYTES {
+                match self.read(&mut piece).await? {
+                    0 => break,
+                    bytes => dropped += bytes,
+                }
+            }
+            Ok::<(), Error>(())
+        })
+        .await;
     }
 }
 

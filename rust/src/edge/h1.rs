@@ -30,6 +30,9 @@ use tokio::time::timeout;
 /// How long a connection may be idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// How long what has come of a TLS record may be without its rest.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// How long a client may take nothing of an answer, where no service's limits apply.
 const WRITE_IDLE: Duration = Duration::from_secs(30);
 
@@ -130,10 +133,22 @@ impl Connection {
         }
         let mut drained = pin!(self.edge.idle_is_over());
         let first = poll_fn(|cx| match self.wire.poll_fill(cx) {
-            Poll::Ready(filled) => Poll::Ready(matches!(filled, Ok(1..))),
-            Poll::Pending => drained.as_mut().poll(cx).map(|()| false),
+            Poll::Ready(filled) => Poll::Ready(Some(matches!(filled, Ok(1..)))),
+            Poll::Pending => drained.as_mut().poll(cx).map(|()| None),
         });
-        self.wire.within(patience, first).await.unwrap_or(false)
+        match self.wire.within(patience, first).await.flatten() {
+            Some(has_more) => has_more,
+            None => Box::pin(self.has_more_after_all()).await,
+        }
+    }
+
+    /// A request that reached this machine before its connection was given up is answered.
+    async fn has_more_after_all(&self) -> bool {
+        if self.wire.has_arrived() && matches!(timeout(LAST_LOOK, self.wire.fill()).await, Ok(Ok(1..))) {
+            return true;
+        }
+        self.wire.close_gently().await;
+        false
     }
 
     async fn head(&self, bytes_max: usize, is_first: bool) -> Next {

@@ -99,7 +99,7 @@ async fn run(edge: Rc<Edge>, io: Gather, client: IpAddr, scheme: &'static str) {
                 is_ending = true;
                 connection.graceful_shutdown();
             }
-            Err(_) => return,
+            Err(_) => return io.linger().await,
         }
     }
 }

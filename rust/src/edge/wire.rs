@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,8 +30,8 @@ thread_local! {
 }
 
 /// How long, and for how many bytes, a client may go on sending after its answer, before the connection is dropped.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 * 1024;
+pub const LINGER: Duration = Duration::from_millis(500);
+pub const LINGER_BYTES: usize = 256 * 1024;
 
 pub enum Stream {
     Plain(TcpStream),
@@ -223,6 +224,13 @@ impl Wire {
             return false;
         }
         self.poll_fill(&mut cx).is_pending()
+    }
+
+    /// Whether the kernel has bytes that no read has asked for: it may know of them before the task is woken.
+    pub fn has_arrived(&self) -> bool {
+        let mut first = [MaybeUninit::uninit(); 1];
+        let stream = self.stream.borrow();
+        matches!(socket2::SockRef::from(stream.tcp()).peek(&mut first), Ok(1..))
     }
 
     /// Ends the connection so that the last answer arrives: what the client still sends is read and dropped for a

@@ -289,12 +289,11 @@ impl Edge {
 
     /// The store's upkeep, by one worker for all.
     async fn keep_up(self: Rc<Self>) {
-        if self.index != 0 {
-            return;
-        }
         loop {
             sleep(UPKEEP).await;
-            if let Some(store) = self.engine.role.store() {
+            // At the end, the first worker may be gone before the others.
+            let is_mine = self.index == 0 || self.is_draining();
+            if let Some(store) = self.engine.role.store().filter(|_| is_mine) {
                 store.tick(self.now_ms());
                 store.press(resident_bytes());
             }
@@ -304,8 +303,7 @@ impl Edge {
     /// Lets the access log and the disk tier finish what they have begun.
     async fn flush(&self) {
         let _ = timeout(FLUSH, self.sampler.flush()).await;
-        let store = self.engine.role.store().filter(|_| self.index == 0);
-        if let Some(disk) = store.and_then(|store| store.disk()) {
+        if let Some(disk) = self.engine.role.store().and_then(|store| store.disk()) {
             let _ = timeout(FLUSH, disk.flush()).await;
         }
     }
@@ -417,7 +415,9 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
         };
         match accepted {
             Ok((stream, client)) => {
-                tokio::task::spawn_local(serve(Rc::clone(&edge), stream, client, acceptor.clone()));
+                // Counted before its task runs: a worker that drains ends when none is open.
+                let open = Open::new(&edge);
+                tokio::task::spawn_local(serve(open, stream, client, acceptor.clone()));
             }
             Err(_) if edge.is_draining() => return,
             Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -425,8 +425,8 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
     }
 }
 
-async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
-    let _open = Open::new(&edge);
+async fn serve(open: Open, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
+    let edge = Rc::clone(&open.0);
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {
         return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;
