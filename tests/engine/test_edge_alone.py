@@ -97,6 +97,14 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_the_admin_listener_is_on_loopback_unless_told_otherwise():
+    words = ["--origin", "http://a.test", "--listen", ":8080", "--admin"]
+    assert options(*words, ":9000").admin == "127.0.0.1:9000"
+    assert options(*words, "*:9000").admin == "0.0.0.0:9000"
+    assert options(*words, ":9000").http == ("0.0.0.0:8080",)
+    assert options(*words[:-1]).admin is None
+
+
 @pytest.mark.lab
 def test_any_host_is_served_and_sigterm_ends_with_0_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))

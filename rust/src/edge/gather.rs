@@ -4,6 +4,7 @@
 //! calls; here they are one of each. Its flush therefore does nothing, and whoever drives the connection calls `send` when
 //! the crate has nothing more to do.
 
+use crate::edge::vigil::Vigil;
 use crate::edge::wire::{LINGER, LINGER_BYTES, Stream, lay_by, spare};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ struct Gathered {
     first: BytesMut,
     out: BytesMut,
     stream: Stream,
+    vigil: Rc<Vigil>,
 }
 
 /// One side of it is the `h2` crate's, the other is its driver's.
@@ -32,8 +34,8 @@ struct Gathered {
 pub struct Gather(Rc<RefCell<Gathered>>);
 
 impl Gather {
-    pub fn new(stream: Stream, first: BytesMut) -> Self {
-        Self(Rc::new(RefCell::new(Gathered { first, out: BytesMut::new(), stream })))
+    pub fn new(stream: Stream, first: BytesMut, vigil: Rc<Vigil>) -> Self {
+        Self(Rc::new(RefCell::new(Gathered { first, out: BytesMut::new(), stream, vigil })))
     }
 
     /// Ready once all that was written is with the kernel.
@@ -108,10 +110,17 @@ impl Gathered {
 impl AsyncRead for Gather {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let mut this = self.0.borrow_mut();
+        if this.vigil.caught().is_some() {
+            return Poll::Pending;
+        }
         if this.first.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            this.vigil.see(&buf.filled()[before..]);
+            return read;
         }
         let bytes = this.first.len().min(buf.remaining());
+        this.vigil.see(&this.first[..bytes]);
         buf.put_slice(&this.first[..bytes]);
         this.first.advance(bytes);
         Poll::Ready(Ok(()))

@@ -5,7 +5,7 @@
 
 use crate::edge::patience::{Patience, within};
 use bytes::{Buf, BytesMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
@@ -106,11 +106,18 @@ pub struct Wire {
     stream: RefCell<Stream>,
     unread: RefCell<BytesMut>,
     patience: RefCell<Patience>,
+    /// Bytes that the other side's kernel, or TLS, has taken so far.
+    written: Cell<u64>,
 }
 
 impl Wire {
     pub fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), unread: RefCell::default(), patience: RefCell::default() }
+        Self {
+            stream: RefCell::new(stream),
+            unread: RefCell::default(),
+            patience: RefCell::default(),
+            written: Cell::new(0),
+        }
     }
 
     /// The connection and what was read of it, for another protocol.
@@ -158,6 +165,15 @@ impl Wire {
         }
     }
 
+    /// How many bytes were taken so far: how somebody who waits for a write sees that it goes on.
+    pub fn written_bytes(&self) -> u64 {
+        self.written.get()
+    }
+
+    fn took(&self, bytes: usize) {
+        self.written.set(self.written.get().wrapping_add(bytes as u64));
+    }
+
     /// Writes all of the slices, in order, as few calls as possible, and flushes.
     pub async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> Result<()> {
         let mut rest = slices;
@@ -176,6 +192,7 @@ impl Wire {
                 return Err(Error::from(ErrorKind::WriteZero));
             }
             IoSlice::advance_slices(&mut rest, written);
+            self.took(written);
         }
         poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)).await
     }

@@ -89,7 +89,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--memory", metavar="SIZE", default="256MB", help="of the memory tier (default 256MB)")
     add("--disk", metavar="DIR:SIZE", help="a disk tier; none without")
     add("--workers", metavar="N", type=int, help="threads (default: one per CPU of this process)")
-    add("--admin", metavar="HOST:PORT", help="listener for /metrics, /healthz, /readyz and purge")
+    add(
+        "--admin",
+        metavar="HOST:PORT",
+        help="listener for /metrics, /healthz, /readyz and purge; :PORT is on loopback",
+    )
     add(
         "--admin-token-file",
         metavar="FILE",
@@ -169,7 +173,9 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         memory_bytes=_size("--memory", arguments.memory, MEMORY_BYTES_MIN, fail),
         disk=_disk(arguments.disk, fail) if arguments.disk is not None else None,
         workers=workers,
-        admin=_address("--admin", arguments.admin, fail) if arguments.admin is not None else None,
+        admin=_address("--admin", arguments.admin, fail, "127.0.0.1")
+        if arguments.admin is not None
+        else None,
         admin_token_file=arguments.admin_token_file,
         takes_over=arguments.take_over,
         drain_s=arguments.drain_s,
@@ -212,11 +218,11 @@ def _origin(url: str, fail: "Fail") -> Origin:
     return Origin(host, port, tls)
 
 
-def _address(option: str, text: str, fail: "Fail") -> str:
+def _address(option: str, text: str, fail: "Fail", without_host: str = "0.0.0.0") -> str:
     host, port = _host_and_port(text, None)
     if port is None and not text.endswith(":0"):
         fail(f"{option} {text}: give HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8080")
-    literal = {"": "0.0.0.0", "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+    literal = {"": without_host, "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
     if not _is_ip(literal):
         literal = _resolved(literal) or fail(f"{option} {text}: {host} is not an address of this machine")
     return f"[{literal}]:{port or 0}" if ":" in literal else f"{literal}:{port or 0}"
