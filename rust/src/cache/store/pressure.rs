@@ -2,8 +2,8 @@
 //!
 //! What is evicted leaves holes between what stays, and an allocator cannot give a page with a hole back: after a change
 //! from small objects to large ones a third of the heap may be holes. So the room is made smaller while the process is
-//! above its limit and larger again when it is well below, by small steps; never by more than half, so that memory which is not
-//! the store's cannot empty it.
+//! above its limit and larger again when it is well below, by small steps; never by more than three quarters, so that memory
+//! which is not the store's cannot empty it.
 
 use crate::cache::store::ledger::Charge;
 use crate::cache::store::object::Meta;
@@ -14,7 +14,7 @@ const RESIDENT_PERCENT: u64 = 106;
 /// A process whose own memory is large against the budget: that memory, and this part of the budget.
 const SMALL_BUDGET_PERCENT: u64 = 90;
 const STEP_PERCENT: u64 = 8;
-const TAKEN_PERCENT_MAX: u64 = 50;
+const TAKEN_PERCENT_MAX: u64 = 75;
 
 /// The room taken away.
 #[derive(Default)]
@@ -75,15 +75,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_shrinks_above_the_limit_grows_below_and_never_falls_under_half() {
+    fn room_shrinks_above_the_limit_grows_below_and_never_falls_under_a_quarter() {
         let (budget, limit, mut taken) = (1_000, 1_120, 0);
         let mut steps = 0;
-        while taken < 500 {
+        while taken < 750 {
             let next = next_taken(budget, limit, 2_000, taken);
             assert!(next > taken && next - taken <= 80);
             (taken, steps) = (next, steps + 1);
         }
-        assert_eq!((taken, next_taken(budget, limit, 2_000, taken)), (500, 500));
+        assert_eq!((taken, next_taken(budget, limit, 2_000, taken)), (750, 750));
         assert!(steps < 20);
         assert_eq!(next_taken(budget, limit, 1_100, 500), 500, "near the limit nothing changes");
         assert_eq!(next_taken(budget, limit, 900, 500), 480);
