@@ -8,7 +8,7 @@ import pytest
 from polycdn.config.load import load
 from polycdn.config.loaded import Loaded
 from polycdn.errors import ConfigError
-from polycdn.model.settings import CacheRules, Forwarded, Settings
+from polycdn.model.settings import CacheRules, Fallback, Forwarded, Reflexes, Settings
 from polycdn.model.wire import canonical
 from polycdn.run.layout import Layout
 from polycdn.run.up import UpOptions
@@ -155,3 +155,35 @@ def test_keys_of_an_edge_are_refused_elsewhere_and_folders_are_not_shared(tmp_pa
     assert any("folder of a disk tier" in one for one in faults(tmp_path, surface=disk + second + disk))
     feed = '\n[[surface]]\nname = "f"\nkind = "feed"\nlisten = "127.0.0.1:82"\n' + disk
     assert any("`disk` of a feed surface" in one for one in faults(tmp_path, surface=feed))
+
+
+def test_reflexes_reach_the_edge_in_its_own_units(tmp_path: Path) -> None:
+    assert settings_of(read(tmp_path), "e").reflexes == Reflexes()
+    said = """
+[service.reflexes]
+identity = "size+last-modified"
+integrity = "strict"
+idempotency_scope = "service"
+stall_timeout = "5s"
+rate_min = "1 KiB"
+hold_max = "1 MiB"
+hedge_budget = "10%"
+concurrency_max = 64
+queue_max = 10
+sample = "1%"
+fallback = { body_file = "sorry.html" }
+"""
+    page = tmp_path / "sorry.html"
+    page.write_text("back soon")
+    last = Fallback(503, "text/html", str(page))
+    reflexes = settings_of(read(tmp_path, said), "e").reflexes
+    wanted = Reflexes(
+        "size+last-modified", "strict", "service", 5_000, 1_024, 1_048_576, 1_000, 64, 10, 100, last
+    )
+    assert reflexes == wanted
+    assert settings_of(read(tmp_path, said), "ns").reflexes == Reflexes()
+
+
+def test_a_reflex_that_is_none_is_named(tmp_path: Path) -> None:
+    said = '[service.reflexes]\nidentity = "weak"\nconcurrency_max = 0\nhedge = 3\n'
+    assert len(faults(tmp_path, said)) == 3

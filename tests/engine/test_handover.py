@@ -116,6 +116,7 @@ def answers_at(port: int) -> bool:
     return False
 
 
+@pytest.mark.alone
 def test_clients_of_an_edge_notice_no_handover(tmp_path: Path) -> None:
     fields = "content-type: text/plain\r\ncache-control: max-age=60\r\n"
     with Provider(answer(BODY, fields=fields)) as origin:

@@ -20,7 +20,7 @@ from polycdn.run.process import identity_of, read_pid
 from polycdn.run.running import down, overview
 from polycdn.run.up import Programs, Up, UpOptions
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 BACK_MS_MAX = 2_000
 

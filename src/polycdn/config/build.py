@@ -31,6 +31,7 @@ from polycdn.config.schema import (
     VantageTable,
     ZoneTable,
 )
+from polycdn.config.schema_reflexes import reflexes_of
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
 from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, NameServer, Zone
 from polycdn.model.topology import (
@@ -185,6 +186,7 @@ def _delivery(table: ServiceTable) -> Delivery:
         table.name,
         cache=_cache(table.cache) if table.cache.enabled else None,
         forwarded=Forwarded(said.style, is_client_trusted=said.trust_client, has_via=said.via),
+        reflexes=reflexes_of(table.reflexes),
     )
 
 

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 from polycdn.config.dialect import Spelling, allowed_keys, short_keys, table_of, toml_text, toml_type
 from polycdn.config.locate import Path as KeyPath
 from polycdn.config.quantity import unit_of
-from polycdn.config.schema import Root, Table
+from polycdn.config.schema import Root
+from polycdn.config.table import Table
 from polycdn.errors import Fault
 
 

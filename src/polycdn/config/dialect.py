@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from polycdn.config.locate import Path as KeyPath
 from polycdn.config.quantity import QuantityError, Unit, unit_of
 from polycdn.config.read import Tree
-from polycdn.config.schema import Table
+from polycdn.config.table import Table
 from polycdn.errors import Fault
 
 FILE_KEYS = ("_file", "state_dir")

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from polycdn.config.dialect import short_keys, table_of
 from polycdn.config.quantity import Unit
-from polycdn.config.schema import Root, Table
+from polycdn.config.schema import Root
+from polycdn.config.table import Table
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -5,11 +5,12 @@ from enum import StrEnum
 from typing import Final
 
 from polycdn.model.policy import Policy
-from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, Zone
+from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, Reflexes, Zone
 from polycdn.model.topology import Service, Vantage
 
 DEFAULT_LIMITS: Final = Limits()
 NOTHING_SAID: Final = Forwarded()
+USUAL: Final = Reflexes()
 
 
 class EngineRole(StrEnum):
@@ -85,6 +86,7 @@ class Delivery:
     service: str
     cache: CacheRules | None = None
     forwarded: Forwarded = NOTHING_SAID
+    reflexes: Reflexes = USUAL
 
 
 @dataclass(frozen=True, slots=True)

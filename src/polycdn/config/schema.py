@@ -6,8 +6,10 @@ Descriptions appear in the JSON Schema that editors use.
 
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from polycdn.config.schema_reflexes import ReflexesTable
+from polycdn.config.table import Table
 from polycdn.config.texts import (
     Address,
     Country,
@@ -24,13 +26,6 @@ from polycdn.config.texts import (
 DAY_MS: Final = 86_400_000
 FilePath = Annotated[str, Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
-
-
-class Table(BaseModel):
-    """A TOML table. `SHORT` names the key that a plain text in place of the table stands for."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    SHORT: ClassVar[str] = ""
 
 
 class PolicyTable(Table):
@@ -251,6 +246,9 @@ class ServiceTable(Table):
     cache: CacheTable = Field(default_factory=CacheTable, description="What edges keep of it.")
     forwarded: ForwardedTable = Field(
         default_factory=ForwardedTable, description="What edges tell upstreams of clients."
+    )
+    reflexes: ReflexesTable = Field(
+        default_factory=ReflexesTable, description="What edges do when a provider fails in a request."
     )
 
 

@@ -120,7 +120,13 @@ def _engine_settings(delivery: Delivery, service: Service, spec: EngineSpec) -> 
     """A nameserver is not told how edges deliver: its settings stay the same when that changes."""
     told = delivery if spec.role is EngineRole.EDGE else Delivery(service.name)
     return settings_for(
-        service, spec.zone, spec.certificates, spec.limits, cache=told.cache, forwarded=told.forwarded
+        service,
+        spec.zone,
+        spec.certificates,
+        spec.limits,
+        cache=told.cache,
+        forwarded=told.forwarded,
+        reflexes=told.reflexes,
     )
 
 

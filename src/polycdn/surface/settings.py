@@ -5,6 +5,7 @@ from polycdn.model.settings import (
     Certificate,
     Forwarded,
     Limits,
+    Reflexes,
     Settings,
     Upstream,
     Zone,
@@ -13,6 +14,7 @@ from polycdn.model.topology import Provider, Service
 
 NO_LIMITS_SET = Limits()
 NOTHING_SAID = Forwarded()
+USUAL_REFLEXES = Reflexes()
 
 
 def settings_for(
@@ -23,6 +25,7 @@ def settings_for(
     *,
     cache: CacheRules | None = None,
     forwarded: Forwarded = NOTHING_SAID,
+    reflexes: Reflexes = USUAL_REFLEXES,
 ) -> Settings:
     """What an engine needs to know of the service besides the plan."""
     return Settings(
@@ -37,6 +40,7 @@ def settings_for(
         limits=limits,
         cache=cache,
         forwarded=forwarded,
+        reflexes=reflexes,
     )
 
 
