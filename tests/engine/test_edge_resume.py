@@ -10,7 +10,7 @@ import pytest
 from engine_process import poll
 from providers import HOST, Edge, Exchange, Hangup, Provider, answer, edge, get, parse, settings, upstream
 
-from polycdn.model.settings import CacheRules, Fallback, Limits, Reflexes, Settings
+from polycdn.model.settings import CacheRules, Digest, Fallback, Limits, Reflexes, Settings
 from polycdn.model.topology import Expect, ProbedObject
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
@@ -186,6 +186,21 @@ def test_a_body_with_a_wrong_digest_comes_from_elsewhere(shared_edge):
     with Provider(serves(wrong)) as bad, Provider(serves(body)) as good:
         shared_edge.serve(service(bad, good, objects=(pinned,)))
         assert parse(shared_edge.raw(get("/pinned"))).body == body
+        poll(lambda: was_reported(shared_edge, "p0", "corrupt"), "the corruption was not reported")
+
+
+@pytest.mark.parametrize("cache", [False, True], ids=["cache off", "cache on"])
+def test_a_wrong_block_comes_from_elsewhere_and_the_others_do_not(shared_edge, cache):
+    path, size = f"/blocks/{cache}", 65_536
+    hexes = tuple(hashlib.sha256(BODY[at : at + size]).hexdigest() for at in range(0, len(BODY), size))
+    known = Digest(path, len(BODY), hashlib.sha256(BODY).hexdigest(), size, hexes)
+    wrong = BODY[:500_000] + b"\x00" + BODY[500_001:]
+    assert wrong != BODY
+    with Provider(serves(wrong)) as bad, Provider(serves()) as good:
+        shared_edge.serve(service(bad, good, cache=cache, digests=(known,)))
+        for _ in range(2):
+            assert parse(shared_edge.raw(get(path))).body == BODY
+        assert good.requests[0].value("range") == f"bytes={500_000 // size * size}-{len(BODY) - 1}"
         poll(lambda: was_reported(shared_edge, "p0", "corrupt"), "the corruption was not reported")
 
 
