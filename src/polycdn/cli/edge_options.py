@@ -64,6 +64,8 @@ class EdgeOptions(NamedTuple):
     access_log: AccessLog | None = None
     forwarded: tuple[str, bool] = FORWARDED
     digests: tuple[dict[str, "Json"], ...] = ()
+    gate: "Json" = None
+    """`limits` and `gate` of the settings, from a file; None without one."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +121,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="how origins are told of clients (default x-forwarded)",
     )
     add("--trust-client", action="store_true", help="keep what clients say of theirs: they are your proxies")
+    add("--gate", metavar="FILE", help="who gets in: TOML with [limits], [access] and [signing]")
     add("--digests", metavar="FILE", help="what bodies must be: JSON, path to size, sha256 and block digests")
 
 
@@ -146,7 +149,10 @@ def refuse_beside_config(parser: argparse.ArgumentParser, arguments: argparse.Na
 
 
 def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> EdgeOptions:
-    """The options, checked as far as that needs no file; ends with code 2 and one sentence otherwise."""
+    """The options, checked as far as that needs no file; ends with code 2 and one sentence otherwise.
+
+    Raises ConfigError with all faults of the file of --gate.
+    """
     fail = parser.error
     if not arguments.origin:
         fail("no --origin; at least one URL is needed (or --engine-config FILE)")
@@ -182,7 +188,14 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         access_log=_access_log(arguments, fail),
         forwarded=(arguments.forwarded, arguments.trust_client),
         digests=_digests(arguments.digests, fail) if arguments.digests is not None else (),
+        gate=_gate(arguments.gate) if arguments.gate is not None else None,
     )
+
+
+def _gate(file: str) -> "Json":
+    from polycdn.config.gate_file import load_gate
+
+    return load_gate(file)
 
 
 def _access_log(arguments: argparse.Namespace, fail: "Fail") -> AccessLog | None:

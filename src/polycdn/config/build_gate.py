@@ -13,9 +13,14 @@ CLIENT_FIELDS: Final = tuple(field.name for field in fields(ClientLimits))
 
 def limits_of(table: LimitsTable | None) -> tuple[Limits, ClientLimits]:
     """What [surface.limits] says: of a request's way, and of clients."""
-    said = _said(table)
-    clients = {name: said.pop(name) for name in CLIENT_FIELDS if name in said}
-    return Limits(**said), ClientLimits(**clients)
+    of_request, of_clients = split(said(table))
+    return Limits(**of_request), ClientLimits(**of_clients)
+
+
+def split(said: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Limits of a request's way, and those of clients."""
+    clients = {name: value for name, value in said.items() if name in CLIENT_FIELDS}
+    return {name: value for name, value in said.items() if name not in clients}, clients
 
 
 def access_of(table: AccessTable | None) -> Access | None:
@@ -28,16 +33,18 @@ def access_of(table: AccessTable | None) -> Access | None:
 def own_gate(table: ServiceTable) -> OwnGate | None:
     """What a service says itself; None if nothing."""
     gate = OwnGate(
-        table.name, tuple(_said(table.limits).items()), access_of(table.access), _signing(table.signing)
+        table.name, tuple(said(table.limits).items()), access_of(table.access), signing_of(table.signing)
     )
     return None if gate == OwnGate(table.name) else gate
 
 
-def _said(table: ClientLimitsTable | None) -> dict[str, Any]:
+def said(table: ClientLimitsTable | None) -> dict[str, Any]:
+    """The keys that stand in the table."""
     return table.model_dump(exclude_none=True) if table else {}
 
 
-def _signing(table: SigningTable | None) -> Signing | None:
+def signing_of(table: SigningTable | None) -> Signing | None:
+    """Which URIs need a token; None if the table is not there."""
     if table is None:
         return None
     return Signing(
