@@ -77,6 +77,9 @@ def settings_of(options: EdgeOptions) -> dict[str, Any]:
         ],
         "limits": {"first_byte_timeout_ms": patience_ms},
     }
+    if options.gate:
+        settings["limits"] |= options.gate.get("limits", {})
+        settings |= {"gate": gate} if (gate := options.gate.get("gate")) else {}
     if options.is_caching:
         settings["cache"] = {}
     said = zip(("style", "is_client_trusted"), options.forwarded, FORWARDED, strict=True)

@@ -6,6 +6,7 @@ use crate::cache::semantics::range::content_range;
 use crate::cache::store::{Object, Stop, Writer};
 use crate::count::Reason;
 use crate::edge::answer::{Answer, Body};
+use crate::edge::door::FillSeat;
 use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::body::Relief;
@@ -34,7 +35,13 @@ const COPIED_BYTES_MAX: usize = 4_096;
 /// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
 /// goes on when the client leaves.
 /// The first `skipped_bytes` are not for the object.
-pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+pub async fn begin(
+    body: Body,
+    mut skipped_bytes: u64,
+    mut writer: Writer<Entry>,
+    relief: &Rc<Relief>,
+    seat: Option<FillSeat>,
+) {
     let relay = match body {
         Body::Relay(relay) => relay,
         Body::Full(mut whole) => {
@@ -50,7 +57,7 @@ pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>
         }
     };
     let (running, relief) = (running(&writer), Some(Rc::clone(relief)));
-    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief };
+    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief, _seat: seat };
     loop {
         let piece = tokio::select! {
             biased;
@@ -72,6 +79,7 @@ struct Filling {
     writer: Writer<Entry>,
     running: Running,
     relief: Option<Rc<Relief>>,
+    _seat: Option<FillSeat>,
 }
 
 impl Filling {
@@ -155,7 +163,7 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling { relay, skipped_bytes: 0, writer, running, relief: None }.run().await;
+            Filling { relay, skipped_bytes: 0, writer, running, relief: None, _seat: None }.run().await;
         }
     });
 }

@@ -13,6 +13,7 @@ use crate::cache::semantics::vary;
 use crate::cache::store::{FillGuard, Head, Shape, Span, Writer, tag_hash};
 use crate::edge::answer::{Answer, Body};
 use crate::edge::attempt::Interim;
+use crate::edge::door::{FillSeat, denied};
 use crate::edge::message::Field;
 use crate::edge::stored::asker::Asked;
 use crate::edge::stored::blocks::{blocks_around, cut_out};
@@ -43,6 +44,10 @@ impl Question<'_> {
         wanted: Vec<Field>,
         outcome: Outcome,
     ) -> Answer {
+        match FillSeat::take(self.asker.site()) {
+            Ok(seat) => self.seat.set(Some(seat)),
+            Err(denial) => return denied(self.asker.edge(), &denial),
+        }
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
         let (guard, asked) = self.ask_for_all(guard, None, wanted, interim).await;
         self.keep(guard, asked, outcome).await
@@ -144,7 +149,8 @@ impl Question<'_> {
         let is_whole = terms.part.is_none() && place.span == Span::default();
         let relief_of_client = is_whole.then(|| Rc::clone(&relief));
         let serving = Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
-        fill::begin(body, place.skipped_bytes, writer, &relief).await;
+        let seat = self.seat.take();
+        fill::begin(body, place.skipped_bytes, writer, &relief, seat).await;
         if is_answered { answer_of(&object, serving) } else { as_it_came(&object, answer.status, serving) }
     }
 
