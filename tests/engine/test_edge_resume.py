@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from engine_process import poll
+from gated import END_HEADERS, END_STREAM, HEADERS, Frames, fields, frame
 from providers import HOST, Edge, Exchange, Hangup, Provider, answer, edge, get, parse, settings, upstream
 from vast import BLOCK, Vast, octets
 
@@ -230,6 +231,17 @@ def test_a_body_that_nobody_has_right_is_an_error_that_names_everyone(shared_edg
         )
         told = reply.value("proxy-status") or ""
         assert all(f'next-hop="{name}"; details="corrupt"' in told for name in ("p0", "p1")), told
+
+
+def test_over_http2_it_is_the_same_error(shared_edge):
+    wrong = bytes(len(BODY))
+    pinned = ProbedObject("/none", Expect(sha256=hashlib.sha256(BODY).hexdigest(), body_bytes=len(BODY)))
+    with Provider(serves(wrong)) as one, shared_edge.connect() as connection:
+        shared_edge.serve(service(one, objects=(pinned,)))
+        client = Frames(connection)
+        client.begin()
+        client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, fields("/none")))
+        assert client.status() == "502"
 
 
 def head_alone(exchange: Exchange) -> None:
