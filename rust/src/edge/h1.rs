@@ -2,7 +2,7 @@
 
 use crate::access;
 use crate::clock;
-use crate::edge::answer::{Answer, Body, Flow};
+use crate::edge::answer::{Answer, Body, First, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
 use crate::edge::forward::{Incoming, respond};
@@ -351,7 +351,12 @@ impl Connection {
     }
 
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
-    async fn send(&self, answer: Answer, shape: &Shape) -> bool {
+    async fn send(&self, mut answer: Answer, shape: &Shape) -> bool {
+        let first = match answer.begin().await {
+            Ok(first) => first,
+            Err(Some(unsaid)) => return Box::pin(self.send(unsaid, shape)).await,
+            Err(None) => return false,
+        };
         access::note_answer(answer.status);
         let (framing, is_persistent) = framing_of(&answer, shape);
         let mut head = sheet();
@@ -360,8 +365,8 @@ impl Connection {
             Body::None => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(bytes) => self.write(&[&head, &bytes], shape.idle).await.is_ok(),
-            Body::Relay(relay) => self.relay(Flow::Relay(relay), &head, framing, shape.idle).await,
-            Body::Stored(body) => self.relay(Flow::Stored(body), &head, framing, shape.idle).await,
+            Body::Relay(relay) => self.relay(Flow::Relay(relay), first, &head, framing, shape.idle).await,
+            Body::Stored(body) => self.relay(Flow::Stored(body), first, &head, framing, shape.idle).await,
             Body::Tunnel(upstream, _) => {
                 if self.write(&[&head], shape.idle).await.is_ok() {
                     self.tunnel(&upstream).await;
@@ -377,20 +382,25 @@ impl Connection {
     }
 
     /// Passes a body on as it comes. A body that breaks off ends the connection, so that it cannot look whole.
-    async fn relay(&self, mut relay: Flow, head: &[u8], framing: Framing, idle: Duration) -> bool {
-        let mut head = head;
+    async fn relay(
+        &self,
+        mut relay: Flow,
+        first: First,
+        head: &[u8],
+        framing: Framing,
+        idle: Duration,
+    ) -> bool {
+        let (mut head, mut first) = (head, first.map(Ok));
+        if first.is_none() {
+            if self.write(&[head], idle).await.is_err() {
+                return false;
+            }
+            head = &[];
+        }
         loop {
-            // The head waits for a piece that is here already, and for no other.
-            let piece = tokio::select! {
-                biased;
-                piece = relay.next() => piece,
-                () = std::future::ready(()), if !head.is_empty() => {
-                    if self.write(&[head], idle).await.is_err() {
-                        return false;
-                    }
-                    head = &[];
-                    continue;
-                }
+            let piece = match first.take() {
+                Some(piece) => piece,
+                None => relay.next().await,
             };
             let piece = match piece {
                 Ok(Some(piece)) if relay.is_lent() && framing != Framing::Chunked => {

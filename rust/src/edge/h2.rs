@@ -4,7 +4,7 @@
 use crate::access;
 use crate::clock;
 use crate::document::ClientLimits;
-use crate::edge::answer::{Answer, Body, Flow};
+use crate::edge::answer::{Answer, Body, First, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, Source};
 use crate::edge::door;
@@ -398,9 +398,20 @@ fn framing(parts: &Parts, has_ended: bool) -> std::result::Result<Framing, &'sta
     }
 }
 
-async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answer, is_head: bool) {
-    access::note_answer(answer.status);
+async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, mut answer: Answer, is_head: bool) {
     let has_body = !is_head && matches!(answer.body, Body::Full(_) | Body::Relay(_) | Body::Stored(_));
+    let first = tokio::select! {
+        biased;
+        first = answer.begin(), if has_body => first,
+        _ = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)), if has_body => return,
+        else => Ok(None),
+    };
+    let first = match first {
+        Ok(first) => first,
+        Err(Some(unsaid)) => return Box::pin(send(edge, respond, unsaid, is_head)).await,
+        Err(None) => return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR),
+    };
+    access::note_answer(answer.status);
     let Some(response) = response_head(&answer, edge.date()) else {
         return respond.borrow_mut().send_reset(Reason::INTERNAL_ERROR);
     };
@@ -410,8 +421,12 @@ async fn send(edge: &Edge, respond: &RefCell<SendResponse<Bytes>>, answer: Answe
         Body::Full(bytes) if has_body => {
             let _ = send_piece(edge, &mut stream, bytes, true, &pace).await;
         }
-        Body::Relay(relay) if has_body => relay_body(edge, &mut stream, Flow::Relay(relay), &pace).await,
-        Body::Stored(body) if has_body => relay_body(edge, &mut stream, Flow::Stored(body), &pace).await,
+        Body::Relay(relay) if has_body => {
+            relay_body(edge, &mut stream, Flow::Relay(relay), first, &pace).await;
+        }
+        Body::Stored(body) if has_body => {
+            relay_body(edge, &mut stream, Flow::Stored(body), first, &pace).await;
+        }
         _ => {}
     }
 }
@@ -449,12 +464,22 @@ fn header_map(fields: &[Field]) -> Option<HeaderMap> {
 }
 
 /// Passes a body on as it comes. One that breaks off resets the stream, so that it cannot look whole.
-async fn relay_body(edge: &Edge, stream: &mut SendStream<Bytes>, mut relay: Flow, pace: &Cell<Pace>) {
+async fn relay_body(
+    edge: &Edge,
+    stream: &mut SendStream<Bytes>,
+    mut relay: Flow,
+    first: First,
+    pace: &Cell<Pace>,
+) {
+    let mut first = first.map(Ok);
     loop {
-        let piece = tokio::select! {
-            biased;
-            piece = relay.next() => piece,
-            _ = poll_fn(|cx| stream.poll_reset(cx)) => return,
+        let piece = match first.take() {
+            Some(piece) => piece,
+            None => tokio::select! {
+                biased;
+                piece = relay.next() => piece,
+                _ = poll_fn(|cx| stream.poll_reset(cx)) => return,
+            },
         };
         match piece {
             Ok(Some(piece)) => {

@@ -4,10 +4,12 @@
 //! representation (`resume`); the client sees one body. Where nobody can go on, the body is cut.
 
 use crate::count::Reason;
+use crate::edge::answer::Answer;
 use crate::edge::attempt::{Response, lost};
 use crate::edge::body::{Pump, PumpError};
 use crate::edge::destination::{Destination, Place};
 use crate::edge::framing::{Decoder, Step};
+use crate::edge::give_up::{Tried, unsaid};
 use crate::edge::message::Field;
 use crate::edge::report::Report;
 use crate::edge::resume::{Coming, Course, From, Resumed};
@@ -46,6 +48,8 @@ pub struct Beginning {
     pub report: Report,
     pub course: Option<Course>,
     pub check: Option<Check>,
+    /// Who was asked in vain before.
+    pub tried: Vec<Tried>,
 }
 
 pub struct Relay {
@@ -58,6 +62,8 @@ pub struct Relay {
     /// The request's body, when the answer came before its end.
     pump: Option<Pump>,
     report: Report,
+    /// Who was asked in vain before the first byte.
+    tried: Vec<Tried>,
     /// Nothing of what may go wrong in the middle of a body; most bodies need none of it.
     extra: Option<Box<Extra>>,
 }
@@ -84,7 +90,7 @@ struct Extra {
 
 impl Relay {
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { response, destination, place, waits, pump, report, course, check } = beginning;
+        let Beginning { response, destination, place, waits, pump, report, course, check, tried } = beginning;
         let pump = pump.filter(|pump| !pump.is_done());
         // A body that is here already cannot break off.
         let is_here = response.is_whole_here();
@@ -116,8 +122,29 @@ impl Relay {
             waits,
             pump,
             report,
+            tried,
             extra,
         }
+    }
+
+    /// Whether nothing of it can go out yet, and all of it may still be another's.
+    pub fn is_undecided(&self) -> bool {
+        let is_undecided = |extra: &Extra| {
+            let is_held = extra.check.is_some() && !extra.has_ended;
+            !extra.has_passed && (extra.coming.is_some() || is_held)
+        };
+        self.extra.as_ref().is_some_and(|extra| is_undecided(extra))
+    }
+
+    pub fn tried(&self) -> &[Tried] {
+        &self.tried
+    }
+
+    /// What the client gets where nothing of this has gone out. None: the client itself broke off.
+    pub fn unsaid(&self, reason: Reason) -> Option<Answer> {
+        // Only a GET has precautions, and only a GET is answered by the service's own fallback.
+        let is_get = self.extra.is_some();
+        (reason != Reason::Blind).then(|| unsaid(&self.report.route.site, &self.tried, reason, is_get))
     }
 
     pub fn is_over(&self) -> bool {
@@ -134,7 +161,8 @@ impl Relay {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         loop {
             if let Some(coming) = self.extra.as_mut().and_then(|extra| extra.coming.as_mut()) {
-                let resumed = coming.await;
+                let (tried, resumed) = coming.await;
+                self.note_tried(tried);
                 match resumed {
                     Ok(resumed) => self.take_up(resumed),
                     Err(reason) => return Err(self.cut(reason)),
@@ -178,6 +206,7 @@ impl Relay {
     fn broke(&mut self, reason: Reason) -> Result<(), Reason> {
         (self.wire, self.place) = (None, None);
         self.report.failed(reason);
+        self.note_tried([Tried { provider: self.report.provider, reason, status: None }]);
         self.destination.failed(reason, self.report.route.edge.now_ms());
         let failed = (self.report.provider, Rc::clone(&self.destination));
         match self.extra.as_mut().and_then(|extra| extra.resume(reason, failed)) {
@@ -188,6 +217,12 @@ impl Relay {
                 Ok(())
             }
             None => Err(self.cut(reason)),
+        }
+    }
+
+    fn note_tried(&mut self, tried: impl IntoIterator<Item = Tried>) {
+        if self.extra.as_ref().is_none_or(|extra| !extra.has_passed) {
+            self.tried.extend(tried);
         }
     }
 

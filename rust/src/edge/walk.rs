@@ -389,9 +389,9 @@ impl Walk {
         if course.is_some() {
             self.compare_now_and_then(order, provider);
         }
-        let waits = self.waits_of(order, &response);
+        let (waits, tried) = (self.waits_of(order, &response), self.tried.clone());
         let make = |response| {
-            Relay::new(Beginning { response, destination, place, waits, pump, report, course, check })
+            Relay::new(Beginning { response, destination, place, waits, pump, report, course, check, tried })
         };
         let has_via = self.route.site.service.settings.forwarded.has_via;
         relayed(response, make, order.head.is_head(), has_via)

@@ -13,6 +13,7 @@ use crate::edge::stored::body::Relief;
 use crate::edge::stored::cut::skip;
 use crate::edge::stored::entry::{Entry, Lines};
 use crate::edge::stored::pace::Running;
+use crate::reflex::identity::{Identity, Rule};
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -69,6 +70,7 @@ pub async fn begin(
             None => return,
         };
     }
+    filling.tell(None);
     tokio::task::spawn_local(filling.run());
 }
 
@@ -107,12 +109,14 @@ impl Filling {
             }
             // The writer goes away unfinished: nobody takes the body for whole. Of a corrupt one no block may stay.
             Err(reason) => {
+                self.tell(Some(reason));
                 if reason == Reason::Corrupt {
                     self.writer.store().discard(self.writer.object());
                 }
                 return None;
             }
         };
+        self.tell(None);
         skip(&mut piece, &mut self.skipped_bytes);
         let before = self.writer.range().0;
         let pushed = self.writer.push(piece.clone());
@@ -133,6 +137,13 @@ impl Filling {
                 None
             }
             Err(Stop::TooLong | Stop::TooShort) => None,
+        }
+    }
+
+    /// Tells the client that began this what it needs to know before anything has gone out.
+    fn tell(&self, failure: Option<Reason>) {
+        if let Some(relief) = &self.relief {
+            relief.note(self.relay.is_undecided(), failure.map(|reason| (reason, self.relay.tried())));
         }
     }
 
@@ -193,7 +204,7 @@ async fn ask(
     if answer.is_ours || answer.status >= 500 {
         return Err(Reason::Unreachable);
     }
-    if !is_the_part(&answer, object, &validators, from) {
+    if !is_the_part(&answer, object, asker.rule(), from) {
         // Another body lies there now: what is stored of the old one is of no use.
         asker.store().discard(object);
         return Err(Reason::Content);
@@ -204,9 +215,17 @@ async fn ask(
     }
 }
 
-fn is_the_part(answer: &Answer, object: &Object<Entry>, validators: &Validators<'_>, from: u64) -> bool {
-    let fields = answer.fields.as_slice();
+/// Whether the answer brings what comes next of the stored body: of the same whole, by its validators or by what the
+/// service says that upstreams agree on.
+fn is_the_part(answer: &Answer, object: &Object<Entry>, rule: Rule, from: u64) -> bool {
+    let (stored, fields) = (Lines(&object.head.wire), answer.fields.as_slice());
     let range = fields.single("content-range").and_then(content_range);
     let fits = range.is_some_and(|range| range.first == from && range.complete == object.body.length());
-    answer.status == 206 && fits && may_combine(validators, &object.head.meta.terms, &Validators::of(fields))
+    let length = object.body.length();
+    let is_agreed = || {
+        let theirs = Identity::of_fields(fields, range.and_then(|range| range.complete));
+        rule != Rule::Etag && Identity::of_fields(&stored, length).is_same(&theirs, rule)
+    };
+    let is_one = may_combine(&Validators::of(&stored), &object.head.meta.terms, &Validators::of(fields));
+    answer.status == 206 && fits && (is_one || is_agreed())
 }

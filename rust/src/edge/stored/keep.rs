@@ -22,6 +22,7 @@ use crate::edge::stored::cut::Cut;
 use crate::edge::stored::entry::{Entry, put_line};
 use crate::edge::stored::serve::{Serving, answer_of, as_it_came, mark};
 use crate::edge::stored::{Question, Shelf, fill};
+use crate::reflex::identity::{Identity, Rule};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ impl Question<'_> {
                 return Err((answer, status));
             }
         };
-        let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
+        let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes, self.asker.rule());
         let Some(place) = place else {
             guard.release(arrived_ms);
             return Err((answer, status));
@@ -241,14 +242,14 @@ struct Place {
 
 impl Place {
     /// A whole, blocks of a whole, or a small part by itself; None for a part that is none of these.
-    fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64) -> Option<Self> {
+    fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64, rule: Rule) -> Option<Self> {
         let (span, skipped_bytes) = (Span::default(), 0);
         let Some(part) = terms.part else {
             let length = answer_length(answer);
-            let shape = Shape { length, is_divisible: is_divisible(answer, terms, length) };
+            let shape = Shape { length, is_divisible: is_divisible(answer, terms, length, rule) };
             return Some(Self { terms: *terms, shape, span, skipped_bytes });
         };
-        let is_divisible = is_divisible(answer, terms, part.complete);
+        let is_divisible = is_divisible(answer, terms, part.complete, rule);
         let whole = Shape { length: part.complete, is_divisible };
         if part.first == 0 && part.complete == Some(part.len()) {
             // A part that lacks nothing is the whole (RFC 9110 §15.3.7.3).
@@ -266,10 +267,10 @@ impl Place {
     }
 }
 
-/// Whether blocks can be fetched later by themselves: the length is known and a strong validator holds them together.
-fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>) -> bool {
-    let is_strong = |etag: &[u8]| etag.starts_with(b"\"");
-    let has_strong_etag = answer.fields.as_slice().single("etag").is_some_and(is_strong);
+/// Whether blocks can be fetched later by themselves: the length is known, and a strong validator, or what the service
+/// says that upstreams agree on, holds them together.
+fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>, rule: Rule) -> bool {
+    let is_recognisable = Identity::of_fields(answer.fields.as_slice(), length).is_recognisable(rule);
     let is_whole = matches!(terms.status, 200 | 206);
     let takes_ranges = answer.status == 206
         || answer
@@ -277,7 +278,7 @@ fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>) -> boo
             .as_slice()
             .single("accept-ranges")
             .is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes"));
-    is_whole && length.is_some() && has_strong_etag && takes_ranges
+    is_whole && length.is_some() && is_recognisable && takes_ranges
 }
 
 /// The stored head: fields that may be kept, as lines, and what the rules need beside them.
