@@ -70,6 +70,8 @@ enum Quiet {
     /// The client does too much of what only costs.
     Caught(Why),
     Over,
+    /// The client is gone, or is not to be waited for.
+    Cut,
 }
 
 /// What the tasks of a connection's streams share.
@@ -107,11 +109,11 @@ async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, sc
             (_, Some(why)) => Poll::Ready(Err(Quiet::Caught(why))),
             (Poll::Ready(Some(Ok(request))), None) => Poll::Ready(Ok(request)),
             (Poll::Ready(ended), None) => {
-                note_end(&edge, ended.and_then(std::result::Result::err));
-                Poll::Ready(Err(Quiet::Over))
+                let is_flood = note_end(&edge, ended.and_then(std::result::Result::err));
+                Poll::Ready(Err(if is_flood { Quiet::Cut } else { Quiet::Over }))
             }
             (Poll::Pending, None) => match io.poll_send(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(Err(Quiet::Over)),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(Quiet::Cut)),
                 _ if is_ending => Poll::Pending,
                 _ => drained.as_mut().poll(cx).map(|()| Err(Quiet::Drain)),
             },
@@ -133,6 +135,7 @@ async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, sc
             Err(Quiet::Idle) if vigil.is_head_overdue(patience) => {
                 return calm(&edge, connection, &io, Why::HeadTime).await;
             }
+            Err(Quiet::Cut) => return,
             Err(Quiet::Over) => return io.linger().await,
             Err(Quiet::Idle) if session.open.get() == 0 && is_ending => return io.linger().await,
             Err(Quiet::Idle) if session.open.get() > 0 || is_ending || !is_old() => {}
@@ -144,11 +147,14 @@ async fn run(edge: Rc<Edge>, stream: Stream, first: BytesMut, client: IpAddr, sc
     }
 }
 
-/// Counts an end that the library made because the client did too much.
-fn note_end(edge: &Edge, error: Option<h2::Error>) {
-    if error.is_some_and(|error| error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)) {
+/// Counts an end that the library made because the client did too much; whether it was that.
+fn note_end(edge: &Edge, error: Option<h2::Error>) -> bool {
+    let is_flood =
+        error.is_some_and(|error| error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM));
+    if is_flood {
         edge.refusals.add(Why::Flood);
     }
+    is_flood
 }
 
 /// Ends a connection whose client does too much of what only costs (RFC 9113 §7: ENHANCE_YOUR_CALM).
