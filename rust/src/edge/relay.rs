@@ -15,6 +15,7 @@ use crate::edge::report::Report;
 use crate::edge::resume::{Coming, Course, From, Resumed};
 use crate::edge::trailer::passed_on;
 use crate::edge::wire::Wire;
+use crate::reflex::beat::Beat;
 use crate::reflex::check::{Check, Wrong};
 use crate::reflex::events::Events;
 use bytes::Bytes;
@@ -73,10 +74,11 @@ struct Extra {
     course: Option<Course>,
     check: Option<Check>,
     events: Option<Events>,
+    beat: Beat,
     coming: Option<Coming>,
     /// What has come and needs no look.
     plain: Option<Bytes>,
-    /// The next byte that is to come, counted in the whole.
+    /// The next byte that is to come, counted in the whole; of events, what went on.
     at: u64,
     /// So many bytes are to be read over first.
     skip_bytes: u64,
@@ -103,6 +105,7 @@ impl Relay {
                 course,
                 check,
                 events,
+                beat: Beat::default(),
                 coming: None,
                 at,
                 skip_bytes: 0,
@@ -252,16 +255,28 @@ impl Relay {
                 Step::NeedMore => {}
             }
             let is_watched = self.extra.as_ref().is_some_and(|extra| extra.may_leave_a_slow_one());
-            let limit = if is_watched { self.waits.stall } else { self.waits.idle };
+            let beat = self.extra.as_ref().and_then(|extra| extra.beat_patience());
+            let limit = match beat {
+                Some(beat) => beat.min(self.waits.idle),
+                None if is_watched => self.waits.stall,
+                None => self.waits.idle,
+            };
             let began_ms = self.report.route.edge.now_ms();
             let filled = wire.within(limit, fill_while_sending(wire, &mut self.pump)).await;
             match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),
                 Ok(0) => return Err(Reason::Truncated),
                 Ok(bytes) if is_watched => self.watch(began_ms, bytes as u64)?,
-                Ok(_) => {}
+                Ok(_) => self.note_beat(began_ms),
                 Err(reason) => return Err(reason),
             }
+        }
+    }
+
+    fn note_beat(&mut self, began_ms: u64) {
+        let gap_ms = self.report.route.edge.now_ms().saturating_sub(began_ms);
+        if let Some(extra) = self.extra.as_mut().filter(|extra| extra.events.is_some()) {
+            extra.beat.came_after(gap_ms);
         }
     }
 
@@ -317,7 +332,11 @@ impl Extra {
     fn ready(&mut self) -> Option<Bytes> {
         let piece = match (&mut self.check, &mut self.events) {
             (Some(check), _) => check.take(),
-            (None, Some(events)) => events.take(),
+            (None, Some(events)) => {
+                let piece = events.take();
+                self.at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                piece
+            }
             (None, None) => self.plain.take(),
         };
         self.has_passed |= piece.is_some();
@@ -379,6 +398,13 @@ impl Extra {
         self.check.as_ref().map_or(self.at, Check::at)
     }
 
+    /// How long a stream of events that can be taken up elsewhere may be silent, by its own rhythm.
+    fn beat_patience(&self) -> Option<Duration> {
+        let is_movable = self.events.as_ref().is_some_and(|events| events.last_id().is_some())
+            && self.course.as_ref().is_some_and(Course::has_others);
+        self.beat.patience_ms().filter(|_| is_movable).map(Duration::from_millis)
+    }
+
     /// A slow upstream is left only if others may do better, and by no more requests than there are others.
     fn may_leave_a_slow_one(&self) -> bool {
         self.slow_left > 0 && self.events.is_none() && self.course.as_ref().is_some_and(Course::has_others)
@@ -387,9 +413,11 @@ impl Extra {
     fn resume(&mut self, reason: Reason, failed: (u16, Rc<Destination>)) -> Option<Coming> {
         if reason == Reason::Stalled {
             self.slow_left = self.slow_left.saturating_sub(1);
+            self.beat.was_silent();
         }
+        let at = self.at();
         let from = match &mut self.events {
-            None => From::Byte(self.at()),
+            None => From::Byte(at),
             Some(events) => {
                 events.resume();
                 match events.last_id().cloned() {
@@ -399,7 +427,7 @@ impl Extra {
                 }
             }
         };
-        self.course.as_mut()?.resume(from, failed)
+        self.course.as_mut()?.resume(from, at, failed)
     }
 }
 

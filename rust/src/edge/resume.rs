@@ -116,12 +116,12 @@ impl Course {
         self.route.site.destinations.len() > 1 && self.resumes_left > 0
     }
 
-    /// Asks for the rest, from `failed`'s successors in the plan's order and at last from `failed` itself; None when it
-    /// was taken up too often.
-    pub fn resume(&mut self, from: From, failed: (u16, Rc<Destination>)) -> Option<Coming> {
+    /// Asks for the rest, from `failed`'s successors in the plan's order and at last from `failed` itself; None when it was
+    /// taken up too often, or too often in vain: `passed` says how far it has come.
+    pub fn resume(&mut self, from: From, passed: u64, failed: (u16, Rc<Destination>)) -> Option<Coming> {
         let at = if let From::Byte(at) = from { at } else { 0 };
-        self.in_vain = if at == self.resumed_at { self.in_vain + 1 } else { 0 };
-        self.resumed_at = at;
+        self.in_vain = if passed == self.resumed_at { self.in_vain + 1 } else { 0 };
+        self.resumed_at = passed;
         if self.resumes_left == 0 || self.in_vain >= RESUMES_IN_VAIN_MAX {
             return None;
         }

@@ -24,6 +24,7 @@ use crate::gate::Gate;
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
 use crate::reflex::digest::Pinned;
+use crate::reflex::known::KnownObjects;
 use crate::runtime::{EngineConfig, Role, Worker};
 use crate::table::{Served, Service, Snapshot, parse_addresses};
 use rustc_hash::FxHashMap;
@@ -230,6 +231,8 @@ pub struct Prepared {
     pub fallback: Option<OwnWord>,
     /// None: nothing is kept of this service.
     pub shelf: Option<Arc<Shelf>>,
+    /// What its objects look like.
+    pub known: Arc<KnownObjects>,
     /// Who gets in.
     pub gate: Gate,
     /// Of the files of certificates and of the gate, as they were when they were read.
@@ -268,7 +271,8 @@ impl Prepared {
         let pinned = pinned(settings);
         let fallback = settings.reflexes.fallback.as_ref().map(own_word).transpose()?;
         let targets = targets(service)?;
-        Ok(Self { targets, certificates, expected, pinned, fallback, shelf: None, gate, stamps })
+        let known = Arc::default();
+        Ok(Self { targets, certificates, expected, pinned, fallback, shelf: None, known, gate, stamps })
     }
 
     /// What is known of the bytes that a request asks for.

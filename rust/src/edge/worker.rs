@@ -64,7 +64,7 @@ pub struct Site {
     pub hedges: RefCell<Budget>,
     pub hedge_allowance: Allowance,
     /// What its objects look like.
-    pub known: RefCell<KnownObjects>,
+    pub known: Arc<KnownObjects>,
     /// Answers of which some are compared with another provider's. Begins at 1: the first request of a start is not one.
     pub sampled: Cell<u64>,
     timers: RefCell<Vec<Patience>>,
@@ -274,7 +274,7 @@ impl Edge {
                 self.index,
                 workers,
             ),
-            known: RefCell::new(old.map_or_else(KnownObjects::default, |old| old.known.borrow().clone())),
+            known: Arc::clone(old.map_or(&prepared.known, |old| &old.known)),
             sampled: Cell::new(old.map_or(1, |old| old.sampled.get())),
             timers: RefCell::default(),
             fills: old.map_or_else(Rc::default, |old| Rc::clone(&old.fills)),

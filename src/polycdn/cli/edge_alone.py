@@ -87,6 +87,8 @@ def settings_of(options: EdgeOptions) -> dict[str, Any]:
         settings["forwarded"] = forwarded
     if options.digests:
         settings["digests"] = list(options.digests)
+    if options.shares_idempotency_keys:
+        settings["reflexes"] = {"idempotency_scope": "service"}
     if options.certificates:
         settings["certificates"] = [
             {"cert_file": cert, "key_file": key} for cert, key in options.certificates

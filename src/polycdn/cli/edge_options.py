@@ -64,6 +64,7 @@ class EdgeOptions(NamedTuple):
     access_log: AccessLog | None = None
     forwarded: tuple[str, bool] = FORWARDED
     digests: tuple[dict[str, "Json"], ...] = ()
+    shares_idempotency_keys: bool = False
     gate: "Json" = None
     """`limits` and `gate` of the settings, from a file; None without one."""
 
@@ -122,6 +123,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     add("--trust-client", action="store_true", help="keep what clients say of theirs: they are your proxies")
     add("--gate", metavar="FILE", help="who gets in: TOML with [limits], [access] and [signing]")
+    add(
+        "--shared-idempotency-keys",
+        action="store_true",
+        help="all origins know one another's Idempotency-Key: a keyed POST may go to the next",
+    )
     add("--digests", metavar="FILE", help="what bodies must be: JSON, path to size, sha256 and block digests")
 
 
@@ -188,6 +194,7 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         access_log=_access_log(arguments, fail),
         forwarded=(arguments.forwarded, arguments.trust_client),
         digests=_digests(arguments.digests, fail) if arguments.digests is not None else (),
+        shares_idempotency_keys=arguments.shared_idempotency_keys,
         gate=_gate(arguments.gate) if arguments.gate is not None else None,
     )
 
