@@ -1,6 +1,7 @@
 //! A stored answer that needs the origin's word before, or while, it is used.
 
 use crate::cache::semantics::conditional::Validators;
+use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::meta::StoredMeta;
 use crate::cache::semantics::reason::Doubt;
 use crate::cache::semantics::reuse::{Failure, Reuse, after_error, reuse};
@@ -185,10 +186,25 @@ pub(super) fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> F
     let stored = Lines(&object.head.wire);
     let newer = told(&asked.answer, asked.asked_ms, asked.arrived_ms);
     let entry = &object.head.meta;
+    // What becomes another kind of thing under the same validator is asked for whole: others have a word on that.
+    if asker.site().destinations.len() > 1 && is_of_another_kind(&stored, newer.fields) {
+        return Freshened::Different;
+    }
     match by_not_modified(&stored, &entry.terms, &newer, &asker.shelf().rules) {
         Updated::Fresh(terms) => Freshened::Head(Box::new(merged_head(asker, object, &newer, terms))),
         Updated::Forget(_) => Freshened::Forget,
         Updated::Different | Updated::Unrelated => Freshened::Different,
+    }
+}
+
+fn is_of_another_kind(stored: &impl Fields, newer: &[Field]) -> bool {
+    let essence = |value: &[u8]| {
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().to_ascii_lowercase()
+    };
+    match (stored.value("content-type"), newer.value("content-type")) {
+        (Some(ours), Some(theirs)) => essence(ours) != essence(theirs),
+        _ => false,
     }
 }
 
