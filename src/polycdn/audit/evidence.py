@@ -82,11 +82,13 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A name that is audited: asked for (`depth` 0, `parent` ""), or met as a dependency of `parent`.
+    """A name that is audited: asked for (`parent` ""), or met as a dependency of `parent`.
 
     A name has one Target for each (parent, role) that it was met under; its look-ups are shared.
-    `depth` is the shortest way from any name that was asked for. `why` says how it was met:
-    "asked for", "nameserver of example.com.", "CNAME of www.example.com.", "OCSP host of ...".
+    `depth` is the shortest way from any name that was asked for; a host of the same service (role SERVICE:
+    its www, where it redirects to) has the depth of its parent, 0. `why` says how it was met: "asked for",
+    "www of example.com.", "redirect of example.com.", "nameserver of example.com.",
+    "CNAME of www.example.com.", "OCSP host of ...", "resource of https://...".
     """
 
     name: str
@@ -285,7 +287,7 @@ class Evidence:
     @cached_property
     def asked(self) -> tuple[Target, ...]:
         """The targets that were asked for."""
-        return tuple(target for target in self.targets if target.depth == 0)
+        return tuple(target for target in self.targets if not target.parent)
 
     @cached_property
     def unseen(self) -> tuple[Unseen, ...]:
@@ -356,7 +358,8 @@ class Evidence:
 def evidence_of(facts: Iterable[Fact], started_ms: int, tool_version: str = "") -> Evidence:
     """The facts in canonical order, each once: any order of the same facts makes the same evidence.
 
-    Of two look-ups of the same thing the later one counts (the greater one when made in the same moment).
+    Of two look-ups of the same thing the later one counts (the greater one when made in the same moment),
+    of two ways to the same dependency the shorter.
     """
     kept: dict[tuple[object, ...], Fact] = {}
     for fact in facts:
@@ -369,7 +372,7 @@ def evidence_of(facts: Iterable[Fact], started_ms: int, tool_version: str = "") 
 def _identity(fact: Fact) -> tuple[object, ...]:
     match fact:
         case Target():
-            return (0, "", fact.depth, fact.name, fact.parent, fact.role, fact.why)
+            return (0, fact.parent, 0, fact.name, fact.role)
         case DnsLook():
             return (1, fact.name, 0, fact.rtype)
         case TlsLook():
@@ -385,6 +388,8 @@ def _identity(fact: Fact) -> tuple[object, ...]:
 
 
 def _rank(fact: Fact) -> tuple[int, str]:
+    if isinstance(fact, Target):
+        return (-fact.depth, fact.why)
     return (getattr(fact, "at_ms", 0), repr(fact))
 
 
