@@ -22,6 +22,7 @@ from polycdn.audit.evidence import DnsLook, DnsRecord, DnsStatus
 from polycdn.audit.places import Place
 from polycdn.audit.purse import Purse
 from polycdn.audit.remembered import Remembered
+from polycdn.audit.zonefile import ZoneFile
 from polycdn.model.units import Clock
 
 ROOTS: Final = (
@@ -59,14 +60,20 @@ class _Step:
 
 
 class Resolver:
-    """Looks names up: from the roots down, or through `forwarder` when there is one."""
+    """Looks names up: from the roots down, or through `forwarder` when there is one; `zones` come first."""
 
     def __init__(
-        self, asker: Asker, clock: Clock, roots: tuple[str, ...] = ROOTS, forwarder: Place | None = None
+        self,
+        asker: Asker,
+        clock: Clock,
+        roots: tuple[str, ...] = ROOTS,
+        forwarder: Place | None = None,
+        zones: tuple[ZoneFile, ...] = (),
     ) -> None:
         self._asker = asker
         self._clock = clock
         self._forwarder = forwarder
+        self._zones = zones
         self._root = Cut(dns.name.root, (), roots)
         self._cuts: OrderedDict[dns.name.Name, Cut] = OrderedDict()
         self._looks: Remembered[DnsLook] = Remembered()
@@ -105,6 +112,10 @@ class Resolver:
     async def _descend(
         self, name: dns.name.Name, rtype: RdataType, purse: Purse, trail: tuple[dns.name.Name, ...]
     ) -> _Step:
+        for zone in self._zones:
+            told = zone.answer(name, rtype)
+            if told is not None:
+                return _Step(DnsStatus.NOERROR, told)
         if self._forwarder:
             said = await self._asker.ask(self._forwarder, name, rtype, purse, recurse=True)
             return _Step(said.status, said.message)
