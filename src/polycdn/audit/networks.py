@@ -55,8 +55,8 @@ class Networks:
             raise ConfigError((_fault(path, str(error)),)) from None
         self._parts = {4: _Part(HEAD.size, rows4, 4)}
         self._parts[6] = _Part(HEAD.size + rows4 * self._parts[4].row_bytes, rows6, 16)
-        self._ends_at = self._parts[6].at + rows6 * self._parts[6].row_bytes
-        self._texts_at = self._ends_at + 4 * self._organisations
+        self._ends_at: int = self._parts[6].at + rows6 * self._parts[6].row_bytes
+        self._texts_at: int = self._ends_at + 4 * self._organisations
         if magic != MAGIC or self._texts_at > len(self._map) or self._text_end(self._organisations) is None:
             self._map.close()
             raise ConfigError((_fault(path, "no table, or only a part of one"),))
@@ -67,6 +67,10 @@ class Networks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file."""
         self._map.close()
 
     def look(self, address: str) -> NetworkLook:
