@@ -75,7 +75,7 @@ class Getter:
         address, port = place
         host = f"[{address}]" if ":" in address else address
         easy.setopt(pycurl.URL, url)
-        easy.setopt(pycurl.PROTOCOLS_STR, "http,https")
+        easy.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         easy.setopt(pycurl.CONNECT_TO, [f"::{host}:{port}"])
         easy.setopt(pycurl.PROXY, "")
         easy.setopt(pycurl.NOSIGNAL, 1)

@@ -93,10 +93,14 @@ def parse_zone(content: bytes, place: str) -> ZoneFile:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().upper().startswith(DIRECTIVES_REFUSED):
             raise ConfigError((_fault(f"{place}:{number}", line.split()[0]),))
+    origin = _origin(text)
+    if origin is None:
+        raise ConfigError((_fault(place, "neither $ORIGIN nor a SOA record with its full name"),))
     try:
-        zone = dns.zone.from_text(text, origin=_origin(text), relativize=False, check_origin=True)
+        zone = dns.zone.from_text(text, origin=origin, relativize=False, check_origin=True)
     except (dns.exception.DNSException, ValueError, KeyError, OverflowError, AttributeError) as error:
-        raise ConfigError((_fault(place, str(error)[:200] or type(error).__name__),)) from None
+        words = str(error)[:200].replace("<string>:", "near line ") or type(error).__name__
+        raise ConfigError((_fault(place, words),)) from None
     return ZoneFile(zone)
 
 
