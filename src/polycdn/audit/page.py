@@ -19,6 +19,12 @@ ATTRIBUTES_MAX: Final = 64
 ATTRIBUTES_BYTES_MAX: Final = 16_384
 """A tag goes on at most so far; a longer one is not looked at."""
 
+CHARSETS: Final = re.compile(
+    r"utf-?8|utf-?16|utf-16(le|be)|us-ascii|latin-?1|iso-8859-(1[013-6]|[1-9])|windows-125[0-8]|koi8-[ru]|shift_jis"
+    r"|euc-(jp|kr)|iso-2022-jp|gbk|gb2312|gb18030|big5",
+    re.IGNORECASE,
+)
+"""Those of the Encoding Standard that Python has under the same name; all else is read as UTF-8."""
 OPENING: Final = re.compile(r"<(!--|[a-zA-Z][a-zA-Z0-9]{0,15}(?=[\s/>])|/(?:head|noscript)(?=[\s>]))")
 REST: Final = re.compile(r"""(?:[^"'>]+|"[^"]*"|'[^']*')*>?""")
 BETWEEN: Final = re.compile(r"[\s/]*")
@@ -85,10 +91,7 @@ class _Scan:
 
 def page_of(url: str, body: bytes, *, is_truncated: bool = False, charset: str = "utf-8") -> PageLook:
     """The resources of a page, in order. Never raises for any bytes."""
-    try:
-        text = body.decode(charset, "replace")
-    except LookupError:
-        text = body.decode("utf-8", "replace")
+    text = body.decode(charset if CHARSETS.fullmatch(charset) else "utf-8", "replace")
     scan = _Scan(url)
     at = tags = 0
     while opening := OPENING.search(text, at):

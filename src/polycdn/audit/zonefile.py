@@ -16,7 +16,8 @@ from dns.rdatatype import CNAME, DS, NS, SOA, RdataType
 
 from polycdn.errors import ConfigError, Fault
 
-ZONE_BYTES_MAX: Final = 64 * 1024 * 1024
+ZONE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""About 200,000 records, which take a minute or two to read."""
 DIRECTIVES_REFUSED: Final = ("$GENERATE", "$INCLUDE")
 
 

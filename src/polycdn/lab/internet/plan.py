@@ -64,7 +64,8 @@ class Authority:
 class Site:
     """What answers HTTPS for a host. `days` until its certificate ends; `names` more names in it.
 
-    `location` redirects all requests; `is_stapling` sends an OCSP response in the handshake.
+    `location` redirects all requests; `is_stapling` sends an OCSP response in the handshake. `drip_ms`: the
+    body comes byte by byte, so far apart; 0 = at once.
     """
 
     host: str
@@ -76,6 +77,7 @@ class Site:
     days: int = 80
     is_stapling: bool = True
     location: str = ""
+    drip_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -102,10 +102,12 @@ class Web:
                 return False
         head = parse_head(raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         await asyncio.sleep(self._delay_s)
-        host = head.fields.get("host", "").partition(":")[0]
-        for part in self._answer(self._sites.get(host)):
+        site = self._sites.get(head.fields.get("host", "").partition(":")[0])
+        for part in self._answer(site):
             connection.sendall(part)
             await _flush(connection, writer)
+            if site and site.drip_ms:
+                await asyncio.sleep(site.drip_ms / 1000)
         return not head.is_last
 
     def _answer(self, site: Site | None) -> tuple[bytes, ...]:
@@ -115,7 +117,8 @@ class Web:
         fields |= dict(site.headers)
         if site.location:
             return (answer_head(301, fields | {"location": site.location, "content-length": "0"}),)
-        pieces = [site.body[at : at + READ_BYTES] for at in range(0, len(site.body), READ_BYTES)]
+        size = 1 if site.drip_ms else READ_BYTES
+        pieces = [site.body[at : at + size] for at in range(0, len(site.body), size)]
         return (answer_head(200, fields), *pieces)
 
 
