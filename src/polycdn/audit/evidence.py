@@ -252,9 +252,10 @@ class NetworkLook:
 class Unseen:
     """Something that could not be looked at. `subject` is the canonical name, address or URL.
 
-    `what`: "dns NS", "tls", "http", "page", "network", "dependencies", "browser". `why`: "budget",
-    "deadline", "refused", "timeout", "loop", "too large", "bad", "not configured"; further words may follow
-    after ": ". Becomes UNKNOWN in findings, never fine.
+    `what`: "dns NS", "zone", "tls", "http", "page", "network", "dependencies", "browser", "ttl". `why` begins
+    with "budget", "deadline", "depth" (it goes on below the depth that was asked for), "refused", "timeout",
+    "loop", "too large", "bad" or "not configured"; words may follow after ": ". Becomes UNKNOWN in findings,
+    never fine.
     """
 
     subject: str
