@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from polycdn.audit.ask import Asker
+from polycdn.audit.browser import Browser, BrowserError
 from polycdn.audit.evidence import Evidence, Fact, PageLook, Role, Target, TlsLook, Unseen, evidence_of
 from polycdn.audit.fetch import Fetched, Fetcher
 from polycdn.audit.follow import (
@@ -27,7 +28,7 @@ from polycdn.audit.handshake import Handshaker
 from polycdn.audit.looking import Looking, Tools, networks_at
 from polycdn.audit.names import name_of_host
 from polycdn.audit.places import Place, Places
-from polycdn.audit.purse import Limits, Purse
+from polycdn.audit.purse import Limits, Purse, SpentError
 from polycdn.audit.remembered import Remembered
 from polycdn.audit.request import Getter
 from polycdn.audit.resolve import ROOTS, Resolver
@@ -58,6 +59,7 @@ class Means:
     """What is looked with. `forwarder`: ask this resolver instead of going down from the `roots`.
 
     `networks` is the table's file; `pages` were recorded elsewhere (HAR); `zones` stand for their servers.
+    `browser` also loads the pages of the names that were asked for, None = HTML alone is read.
     """
 
     clock: Clock
@@ -69,6 +71,7 @@ class Means:
     networks: Path | None = None
     zones: tuple[ZoneFile, ...] = ()
     pages: tuple[PageLook, ...] = ()
+    browser: Browser | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class _Told:
         self._known: OrderedDict[int, None] = OrderedDict()
         self._followed: OrderedDict[tuple[str, bool, bool], int] = OrderedDict()
         self.facts = 0
+        self.browsing = asyncio.Semaphore(1)
 
     def tell(self, fact: Fact) -> None:
         key = hash(fact)
@@ -286,11 +290,27 @@ class _Audit:
     async def _page_leads(self, target: Target) -> list[Lead]:
         fetched = await self._looking.page(target.name)
         leads = [] if fetched is None else self._hosts(target, fetched)
+        if self._means.browser and fetched and fetched.page:
+            leads += await self._browsed(target, self._means.browser, fetched.page.url)
         for page in self._means.pages:
             if name_of_host(urlsplit(page.url).hostname or "") == target.name:
                 self._told.tell(page)
                 leads += loaded(target, page.url, page.resources)
         return leads
+
+    async def _browsed(self, target: Target, browser: Browser, url: str) -> list[Lead]:
+        """What a browser loads for a page that lies on this host, one page at a time on this machine."""
+        if name_of_host(urlsplit(url).hostname or "") != target.name:
+            return []
+        try:
+            async with self._told.browsing:
+                self._purse.spend()
+                page = await browser.load(url, self._limits.page_ms / 1000)
+        except (BrowserError, SpentError) as error:
+            self._told.tell(Unseen(target.name, "browser", str(error)))
+            return []
+        self._told.tell(page)
+        return loaded(target, page.url, page.resources)
 
     def _hosts(self, target: Target, fetched: Fetched) -> list[Lead]:
         """Where a page redirects to, and what it loads when it lies on this host."""
