@@ -6,6 +6,7 @@ FINGERPRINTS is a folder with `cdncheck_sources_data.json` (ranges and suffixes 
 and `findcdn_cname.csv` (CISA's findcdn). FOLDER has `asn-ipv4.csv.gz` and `asn-ipv6.csv.gz` (start, end, asn,
 organisation). Nothing of them is in the table; they are only asked. Exit code 1 when an aim is missed.
 """
+# ruff: noqa: E501
 
 import argparse
 import bisect
@@ -153,7 +154,9 @@ def together(rows):
     """One row a provider of ours for suffixes and ranges together, as the aim says it."""
     found = {}
     for each in rows:
-        one = found.setdefault(each["provider"], {"provider": each["provider"], "marks": 0, "good": 0, "wrong": 0})
+        one = found.setdefault(
+            each["provider"], {"provider": each["provider"], "marks": 0, "good": 0, "wrong": 0}
+        )
         one["marks"] += each["marks"]
         one["good"] += each["recognised_bp"] * each["marks"]
         one["wrong"] += each["wrong_bp"] * each["marks"]
@@ -177,10 +180,10 @@ def rendered(found):
     who = found["machine"]
     return f"""# Detection of providers
 
-`{found['command']}`, {found['date']}, on {who['cpu']}, {who['cores']} cores, Python {who['python']}.
-Table: {found['providers']} providers, {found['suffixes']:,} suffixes, {found['prefixes']:,} prefixes. A prefix counts as recognised
+`{found["command"]}`, {found["date"]}, on {who["cpu"]}, {who["cores"]} cores, Python {who["python"]}.
+Table: {found["providers"]} providers, {found["suffixes"]:,} suffixes, {found["prefixes"]:,} prefixes. A prefix counts as recognised
 when its first, middle and last address do; a company's other product counts as the company. Asked beside the table's own
-ranges: {found['networks']}.
+ranges: {found["networks"]}.
 
 {head}
 {chr(10).join(lines)}
@@ -194,7 +197,9 @@ Providers of the lists without a row of ours, not scored: {unnamed}.
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("fingerprints", type=Path)
     parser.add_argument("--networks", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")

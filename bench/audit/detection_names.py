@@ -1,4 +1,5 @@
 """How the lists of others name the providers of our table, and what is known of rows that miss the aim."""
+# ruff: noqa: E501
 
 OURS = {
     # cdncheck
@@ -104,11 +105,16 @@ OURS = {
 
 _NODES = "nodes inside telephone companies' networks; the provider publishes no list that we could read"
 _AGED = "their list is older than ours, and nodes in others' networks move"
-_UNKNOWN = "addresses that the table of networks does not have; no document of the provider's that we could read"
+_UNKNOWN = (
+    "addresses that the table of networks does not have; no document of the provider's that we could read"
+)
 _TYPING = "one of their suffixes is cut short"
 
 EXPLAINED = {
-    ("cloudflare", "range"): "their list is far wider than Cloudflare's: its README counts 384 of 1,087 in AS13335, the others "
+    (
+        "cloudflare",
+        "range",
+    ): "their list is far wider than Cloudflare's: its README counts 384 of 1,087 in AS13335, the others "
     "are customers' networks (BYOIP) and transit companies; Cloudflare's own list has 22 prefixes and all are recognised",
     ("云盾", "range"): _NODES,
     ("加速乐", "range"): _NODES,

@@ -1,4 +1,4 @@
-"""The graph of evidence: services, their hosts, those who carry, name and certify them, and so on downwards. Pure."""
+"""The graph of evidence: services, hosts, those who carry, name and certify them, and what is below. Pure."""
 
 from typing import Final
 
@@ -7,7 +7,9 @@ from polycdn.audit.carriers import (
     carriage,
     configured_hosts,
     owner_of,
+    third_parties,
 )
+from polycdn.audit.domains import is_same_site
 from polycdn.audit.evidence import Evidence, Resource, Role, Target
 from polycdn.audit.graph import ONE_OF, Edge, EdgeRole, Graph, Node, NodeKind, graph_of
 from polycdn.audit.names import host_of
@@ -84,25 +86,36 @@ class _Builder:
             why = "it is the name that was asked for" if host == name else "the service leads there"
             self._edge(own, self.host(host), EdgeRole.HOST, True, why)
             for target in self.view.evidence.children(host):
-                self._other(own, host, target)
+                self._other(own, target)
+            for other in third_parties(self.view, host):
+                self._loaded(own, host, other)
         for target in self.view.evidence.targets:
             if target.depth == 0 and not target.parent and target.role in TARGET_ROLES:
                 self._edge(
-                    own, self.host(target.name), TARGET_ROLES[target.role], target.role is Role.IDENTITY, target.why
+                    own,
+                    self.host(target.name),
+                    TARGET_ROLES[target.role],
+                    target.role is Role.IDENTITY,
+                    target.why,
                 )
 
-    def _other(self, service: str, host: str, target: Target) -> None:
-        """Mail hosts, logins, and what the page loads."""
+    def _other(self, service: str, target: Target) -> None:
+        """Mail hosts and logins."""
         if target.role in TARGET_ROLES:
             self._edge(service, self.host(target.name), TARGET_ROLES[target.role], False, target.why)
-        elif target.role is Role.THIRD_PARTY:
-            loads = loads_from(self.view, host, target.name)
-            worst = [each for each in loads if each.blocking and not each.fallback]
-            why = "blocks rendering and has no fallback" if worst else "does not block rendering, or has a fallback"
-            if not loads:
-                why = "loaded by something that the page loads"
-            evidence = tuple(f"{each.kind} {each.url}" for each in (worst or loads)[:3])
-            self._edge(service, self.host(target.name), EdgeRole.THIRD_PARTY, bool(worst), why, evidence)
+
+    def _loaded(self, service: str, host: str, other: str) -> None:
+        """A host that the page loads from; one of the service's own domain is no third party."""
+        loads = loads_from(self.view, host, other)
+        worst = [each for each in loads if each.blocking and not each.fallback]
+        why = (
+            "blocks rendering and has no fallback" if worst else "does not block rendering, or has a fallback"
+        )
+        if not loads:
+            why = "loaded by something that the page loads"
+        role = EdgeRole.HOST if is_same_site(host, other) else EdgeRole.THIRD_PARTY
+        evidence = tuple(f"{each.kind} {each.url}" for each in (worst or loads)[:3])
+        self._edge(service, self.host(other), role, bool(worst), why, evidence)
 
     def host(self, name: str) -> str:
         """The node of a host, with all below it."""
@@ -160,11 +173,19 @@ class _Builder:
         """What a carrier is: by its row; by how it was met when it has none."""
         row = self.table.providers.get(party.id)
         if row is None:
-            return EdgeRole.CDN if party.evidence and party.evidence[0].startswith("CNAME") else EdgeRole.NETWORK
+            return (
+                EdgeRole.CDN if party.evidence and party.evidence[0].startswith("CNAME") else EdgeRole.NETWORK
+            )
         return next((MAIN_ROLES[role] for role in row.roles if role in MAIN_ROLES), EdgeRole.CDN)
 
     def _party_edge(
-        self, source: str, party: Party, role: EdgeRole, is_critical: bool, why: str, evidence: tuple[str, ...] = ()
+        self,
+        source: str,
+        party: Party,
+        role: EdgeRole,
+        is_critical: bool,
+        why: str,
+        evidence: tuple[str, ...] = (),
     ) -> None:
         self._edge(source, self.party(party), role, is_critical, why, (*evidence, *party.evidence))
 
@@ -219,7 +240,13 @@ class _Builder:
             self._edge(node, self.party(known), role, use.is_critical, use.why, said)
 
     def _edge(
-        self, source: str, target: str, role: EdgeRole, is_critical: bool, reason: str, evidence: tuple[str, ...] = ()
+        self,
+        source: str,
+        target: str,
+        role: EdgeRole,
+        is_critical: bool,
+        reason: str,
+        evidence: tuple[str, ...] = (),
     ) -> None:
         self.edges.append(Edge(source, target, role, is_critical, reason, evidence))
 

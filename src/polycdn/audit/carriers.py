@@ -1,11 +1,12 @@
 """Who carries the traffic of a name, and which of several can take over from each other. Pure."""
+# ruff: noqa: E501
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from polycdn.audit.domains import is_same_site, registrable
 from polycdn.audit.evidence import Role
-from polycdn.audit.view import Party, View
+from polycdn.audit.view import Party, View, host_of_url
 
 PROVIDER_OF = "provider of "
 """How `why` of a target says that a configured provider's end point was asked for: "provider of NAME: a"."""
@@ -36,7 +37,7 @@ class Carriage:
 
 
 def carriage(view: View, name: str) -> Carriage:
-    """The carriers of a name: those of the config when it names them, else those that the names and addresses show."""
+    """The carriers of a name: those of the config when it names them, else those that were seen."""
     configured = configured_hosts(view, name)
     if configured:
         return _of_several(view, configured)
@@ -130,7 +131,9 @@ def owner_of(view: View, address: str) -> Party | None:
         return None
     known = view.table.by_asn(look.asn)
     said = f"{address} is announced by AS{look.asn} {look.organisation}".rstrip()
-    return view.party(known[0] if known else look.organisation.rstrip(".") or f"AS{look.asn}", (address,), (said,))
+    return view.party(
+        known[0] if known else look.organisation.rstrip(".") or f"AS{look.asn}", (address,), (said,)
+    )
 
 
 def _by_rest(view: View, name: str) -> tuple[Party, ...]:
@@ -164,5 +167,7 @@ def is_private(address: str) -> bool:
 
 
 def third_parties(view: View, name: str) -> tuple[str, ...]:
-    """The hosts of others that a name's pages load from."""
-    return tuple(target.name for target in view.children(name, Role.THIRD_PARTY))
+    """The other hosts that a name's pages load from: those followed, then those that only a page names."""
+    loaded = (host_of_url(resource.url) for page in view.pages.get(name, ()) for resource in page.resources)
+    followed = (target.name for target in view.children(name, Role.THIRD_PARTY))
+    return tuple(dict.fromkeys(host for host in (*followed, *loaded) if host and host != name))

@@ -1,4 +1,5 @@
 """What every check looks at: one service, its hosts, the evidence's moment, and the limits. Pure."""
+# ruff: noqa: E501
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,7 +56,7 @@ class Case:
 
     def operators(self) -> tuple[tuple[str, tuple[Party, ...]], ...]:
         """(zone, its operators) for each zone that the service's hosts lie in, those that were seen."""
-        found = {}
+        found: dict[str, tuple[Party, ...]] = {}
         for host in self.hosts:
             zone, operators = self.view.zone_of(host), self.view.operators(host)
             if zone and operators:
@@ -77,9 +78,7 @@ class Case:
         """A finding about this service."""
         name = host_of(self.service)
         shown = host_of(subject)
-        return Finding(
-            kind, severity, name, shown, title, what, remedy, evidence, nodes, affected_bp, role
-        )
+        return Finding(kind, severity, name, shown, title, what, remedy, evidence, nodes, affected_bp, role)
 
     def unseen(self, subject: str, what: str, why: str) -> Finding:
         """Something about this service that could not be seen."""

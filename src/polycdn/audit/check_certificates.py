@@ -1,4 +1,5 @@
 """Findings about certificates: their end, their CA, stapling, CAA. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Iterator
 from typing import Final

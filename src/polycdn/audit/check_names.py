@@ -1,10 +1,11 @@
 """Findings about names: operators, carriers, TTLs, the apex, consoles. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Iterator
 from typing import Final
 
 from polycdn.audit.build import host_id, provider_id
-from polycdn.audit.carriers import carriage, origins
+from polycdn.audit.carriers import carriage, is_private, origins
 from polycdn.audit.case import Case
 from polycdn.audit.evidence import DnsLook, DnsStatus, Role
 from polycdn.audit.finding import Finding, Kind, Severity
@@ -196,7 +197,7 @@ def private_origins(case: Case) -> Iterator[Finding]:
             names = (origin, *case.view.chain(origin))
             links = [owner for name in names for owner, _ in PRIVATE_LINKS.find(name)]
             look = case.view.evidence.dns(origin, "A")
-            if not links and not _is_out_of_reach(case, look):
+            if not links and not _is_out_of_reach(look):
                 continue
             link = links[0] if links else "a private network"
             yield case.finding(
@@ -208,9 +209,7 @@ def private_origins(case: Case) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _is_out_of_reach(case: Case, look: DnsLook | None) -> bool:
-    from polycdn.audit.carriers import is_private
-
+def _is_out_of_reach(look: DnsLook | None) -> bool:
     if look is None:
         return False
     if look.status is DnsStatus.NXDOMAIN:

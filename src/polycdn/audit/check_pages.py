@@ -1,4 +1,5 @@
 """Findings about what pages load from others. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Iterator
 
@@ -15,9 +16,7 @@ def blocking(case: Case) -> Iterator[Finding]:
     told = set()
     for own in case.hosts:
         for host in third_parties(case.view, own):
-            loads = [
-                each for each in loads_from(case.view, own, host) if each.blocking and not each.fallback
-            ]
+            loads = [each for each in loads_from(case.view, own, host) if each.blocking and not each.fallback]
             found = carriage(case.view, host)
             if not loads or host in told or is_same_site(host, own):
                 continue
@@ -26,7 +25,9 @@ def blocking(case: Case) -> Iterator[Finding]:
             if len(found.parallel) > 1 and operators is not None and len(operators) > 1:
                 continue
             if not found.is_seen and operators is None:
-                yield case.unseen(host, "redundancy of a third party that blocks rendering", "nothing of it was seen")
+                yield case.unseen(
+                    host, "redundancy of a third party that blocks rendering", "nothing of it was seen"
+                )
                 continue
             carriers = found.serial or found.parallel or operators or ()
             names = " and ".join(party.name for party in carriers)

@@ -1,4 +1,5 @@
 """Findings about pairs that look redundant and share something, at any depth; and about what lies hidden below. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Iterator
 from typing import Final
@@ -39,7 +40,12 @@ def shared_nodes(case: Case) -> Iterator[Finding]:
 
 
 def _finding(
-    case: Case, start: str, role: EdgeRole, ends: tuple[str, ...], shared: str, paths: tuple[tuple[Edge, ...], ...]
+    case: Case,
+    start: str,
+    role: EdgeRole,
+    ends: tuple[str, ...],
+    shared: str,
+    paths: tuple[tuple[Edge, ...], ...],
 ) -> Finding:
     graph = case.graph
     last = next((path[-1].role for path in paths if path), role)
@@ -47,7 +53,11 @@ def _finding(
     names = " and ".join(graph.label(end) for end in ends)
     depth = max(len(path) for path in paths)
     way = tuple(told(graph, path) for path in paths if path)
-    where = "" if graph.node[start].kind in (NodeKind.SERVICE, NodeKind.HOST) else f" (below {graph.label(start)})"
+    where = (
+        ""
+        if graph.node[start].kind in (NodeKind.SERVICE, NodeKind.HOST)
+        else f" (below {graph.label(start)})"
+    )
     return case.finding(
         kind, Severity.HIGH if kind is not Kind.SHARED_CA else Severity.MEDIUM,
         f"{graph.label(start)}: {names}",
@@ -97,28 +107,35 @@ def same_authority(case: Case) -> Iterator[Finding]:
         if len(found.parallel) < 2:
             continue
         issuers: dict[str, set[str]] = {}
-        names = {}
+        names: dict[str, str] = {}
         for party in found.parallel:
-            for _, leaf in case.view.leaves(found.host_of(party.id)):
-                issuer = case.view.issuer(leaf)
-                names[issuer.id] = issuer.name
-                issuers.setdefault(party.id, set()).add(issuer.id)
-        where = {found.host_of(party) for party in issuers}
-        if len(issuers) < len(found.parallel) or len(where) < 2:
+            for look, leaf in case.view.leaves(found.host_of(party.id)):
+                if look.address in party.hosts or not _is_address(party.hosts):
+                    issuer = case.view.issuer(leaf)
+                    names[issuer.id] = issuer.name
+                    issuers.setdefault(party.id, set()).add(issuer.id)
+        if len(issuers) < len(found.parallel):
             continue
+        where = {found.host_of(carrier) for carrier in issuers}
         common = set.intersection(*issuers.values())
         account = _account(case, host)
-        for issuer in sorted(common):
+        for shared in sorted(common):
             carriers = " and ".join(party.name for party in found.parallel)
-            seen = f"CAA names the account {account}" if account else "the account cannot be seen from outside"
+            seen = (
+                f"CAA names the account {account}" if account else "the account cannot be seen from outside"
+            )
             yield case.finding(
-                Kind.SAME_CA, Severity.MEDIUM, host, f"{carriers} have certificates of {names[issuer]}",
-                f"The certificates of {carriers} for {host_of(host)} are all {names[issuer]}'s ({seen}). When it "
+                Kind.SAME_CA, Severity.MEDIUM, host, f"{carriers} have certificates of {names[shared]}",
+                f"The certificates of {carriers} for {host_of(host)} are all {names[shared]}'s ({seen}). When it "
                 "revokes, or stops issuing, all of them end.",
                 "let one of the providers use another CA, with an account of its own",
-                tuple(f"{host_of(each)}: {names[issuer]}" for each in sorted(where)),
-                (f"provider:{issuer}", *(provider_id(party.id) for party in found.parallel)), 500, "ca",
+                tuple(f"{host_of(each)}: {names[shared]}" for each in sorted(where)),
+                (f"provider:{shared}", *(provider_id(party.id) for party in found.parallel)), 500, "ca",
             )  # fmt: skip
+
+
+def _is_address(hosts: tuple[str, ...]) -> bool:
+    return bool(hosts) and not hosts[0].endswith(".")
 
 
 def _account(case: Case, host: str) -> str:

@@ -28,7 +28,9 @@ def _names_below(case: Case) -> set[str]:
     for host in case.hosts:
         found |= {*configured_hosts(case.view, host), *origins(case.view, host)}
     found |= {
-        t.name for t in case.view.evidence.targets if not t.depth and not t.parent and t.role is not Role.SERVICE
+        t.name
+        for t in case.view.evidence.targets
+        if not t.depth and not t.parent and t.role is not Role.SERVICE
     }
     queue = list(found)
     while queue:
@@ -72,7 +74,11 @@ def _gaps(case: Case, host: str) -> Iterator[Finding]:
         yield case.unseen(host, "carriers", "neither the names nor the addresses say whose they are")
     if view.addresses(host) and not view.evidence.tls(host) and (host, "tls") not in said:
         yield case.unseen(host, "certificate", "no handshake is in the evidence")
-    if not view.pages.get(host) and not _redirects(case, host) and not {(host, "page"), (host, "http")} & said:
+    if (
+        not view.pages.get(host)
+        and not _redirects(case, host)
+        and not {(host, "page"), (host, "http")} & said
+    ):
         yield case.unseen(host, "page", "no page is in the evidence")
     if _zone_caa(case, host) is None and (host, "dns") not in said:
         yield case.unseen(host, "CAA", "no look-up of it is in the evidence")

@@ -7,6 +7,7 @@ that kind failed its customers, each phase times the share of its traffic that f
 outages of the kind, divided by (years from the first to the last record) x (companies on record for the kind).
 That is an estimate from few and famous outages: it orders findings and promises nothing.
 """
+# ruff: noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

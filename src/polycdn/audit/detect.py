@@ -4,6 +4,7 @@ Each detector gives `Clue`s with a confidence of its own; `combined` adds those 
 independent ones (1 - product of the doubts) and of one method counts only the best. A provider counts as
 detected from `SURE_BP` on; below that it is told as a suspicion and nothing is built on it.
 """
+# ruff: noqa: E501
 
 from collections.abc import Iterable
 from dataclasses import dataclass

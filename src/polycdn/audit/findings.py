@@ -1,4 +1,5 @@
 """All findings of an evidence, in order of the user-minutes that their remedies save. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

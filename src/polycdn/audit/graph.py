@@ -84,7 +84,7 @@ class Graph:
         return known.label if known else node
 
     def below(self, start: str) -> Mapping[str, tuple[Edge, ...]]:
-        """All that a node does not work without, itself left out, with a shortest way of critical edges there.
+        """All that a node does not work without, but itself, with a shortest way of critical edges there.
 
         A console is not in it: a service goes on while nobody can change it.
         """
@@ -107,7 +107,7 @@ class Graph:
         return {role: tuple(targets) for role, targets in found.items() if len(targets) > 1}
 
     def shared(self, targets: Iterable[str]) -> tuple[tuple[str, tuple[tuple[Edge, ...], ...]], ...]:
-        """(node, the way to it from each target) for what none of the targets works without, the nearest only.
+        """(node, the way to it from each target) for what no target works without, the nearest only.
 
         What is shared only because something nearer is shared is left out.
         """

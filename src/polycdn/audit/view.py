@@ -1,4 +1,4 @@
-"""Evidence read through the provider table: who carries a name, who answers for its zone, who certifies it. Pure."""
+"""Evidence read through the provider table: who serves a name, answers for its zone, certifies it. Pure."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,12 +63,12 @@ class View:
 
     @staticmethod
     def _by_host(looks: tuple[Look, ...]) -> dict[str, tuple[Look, ...]]:
-        found: dict[str, tuple[Look, ...]] = {}
+        found: dict[str, list[Look]] = {}
         for look in looks:
             host = host_of_url(look.url)
             if host:
-                found[host] = (*found.get(host, ()), look)
-        return found
+                found.setdefault(host, []).append(look)
+        return {host: tuple(each) for host, each in found.items()}
 
     def chain(self, name: str) -> tuple[str, ...]:
         """The names that a name leads through by CNAME records."""
@@ -119,7 +119,7 @@ class View:
         return None
 
     def soa(self, zone: str) -> str:
-        """"mname rname" of a zone, "" = not seen."""
+        """ "mname rname" of a zone, "" = not seen."""
         look = self.evidence.dns(zone, "SOA")
         for record in (*look.records, *look.authority) if look else ():
             if record.rtype == "SOA" and record.owner == zone:
@@ -155,7 +155,7 @@ class View:
         return tuple(self._operator(key, tuple(groups[key])) for key in sorted(groups))
 
     def _operator_key(self, server: str, zone: str) -> tuple[str, str]:
-        """The operator's id, and the SOA by which it may be the same as another ("" when the table knows it)."""
+        """The operator's id, and the SOA by which it may be another's ("" when the table knows it)."""
         known = self.table.by_nameserver(server)
         if known:
             return known[0][0], ""
@@ -177,7 +177,9 @@ class View:
         return ""
 
     def _operator(self, key: str, servers: tuple[str, ...]) -> Party:
-        shown = ", ".join(server.rstrip(".") for server in servers[:4]) + (", ..." if len(servers) > 4 else "")
+        shown = ", ".join(server.rstrip(".") for server in servers[:4]) + (
+            ", ..." if len(servers) > 4 else ""
+        )
         return self.party(key, servers, (f"nameservers {shown}",))
 
     def party(self, key: str, hosts: tuple[str, ...], evidence: tuple[str, ...]) -> Party:

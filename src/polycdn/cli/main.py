@@ -29,6 +29,7 @@ GROUPS: Final = (
     "polycdn.cli.purge_command",
     "polycdn.cli.simulate_commands",
     "polycdn.cli.journal_commands",
+    "polycdn.cli.audit_commands",
     "polycdn.cli.data_commands",
 )
 """Modules that add their commands by `register(app)`, in the order of the help page."""

@@ -1,4 +1,4 @@
-"""The table read from its files and checked: TOML and lists of prefixes in, a `Table` or every mistake at once out."""
+"""The table read from its files and checked: a `Table` or every mistake at once."""
 
 import re
 import tomllib
@@ -51,7 +51,7 @@ def table_of(texts: Mapping[str, str], ranges: Mapping[str, str], companies: str
             if raw.get("id") in rows:
                 faults.append(_fault(f"{file}: {raw['id']}", "a second row of that id", "one", "join them"))
             rows[str(raw.get("id"))] = (file, raw)
-    owners = [raw for raw in _rows("companies", companies, "company", faults)]
+    owners = _rows("companies", companies, "company", faults)
     for raw in owners:
         _check_origin(f"companies: {raw.get('id', '?')}", raw, faults)
     networks = {name: _networks(name, text, faults) for name, text in ranges.items()}
@@ -64,7 +64,13 @@ def table_of(texts: Mapping[str, str], ranges: Mapping[str, str], companies: str
         found.append(_provider(raw, networks, f"{file}: {raw['id']}", faults))
     if faults:
         raise ConfigError(tuple(faults))
-    return Table(found, [Company(raw["id"], raw["name"], raw["source"], raw["date"], raw.get("parent", "")) for raw in owners])
+    return Table(
+        found,
+        [
+            Company(raw["id"], raw["name"], raw["source"], raw["date"], raw.get("parent", ""))
+            for raw in owners
+        ],
+    )
 
 
 def _rows(file: str, text: str, kind: str, faults: list[Fault]) -> list[dict[str, Any]]:
@@ -78,8 +84,10 @@ def _rows(file: str, text: str, kind: str, faults: list[Fault]) -> list[dict[str
 
 def _check_row(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
     _check_origin(place, raw, faults)
-    for unknown in sorted(set(raw) - FIELDS):
-        faults.append(_fault(place, f"field {unknown}", ", ".join(sorted(FIELDS)), "mend the name"))
+    faults += [
+        _fault(place, f"field {unknown}", ", ".join(sorted(FIELDS)), "mend the name")
+        for unknown in sorted(set(raw) - FIELDS)
+    ]
     if not isinstance(raw.get("company"), str) or not raw["company"]:
         faults.append(_fault(place, "no company", "an id of a company", "say who owns it"))
     roles = raw.get("roles")
@@ -91,9 +99,11 @@ def _check_row(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
                 faults.append(_fault(place, f"{field} {suffix!r}", "a name in lower case", "mend it"))
             elif "." not in suffix and field != "caa":
                 faults.append(_fault(place, f"{field} {suffix!r}", "two labels or more", "make it longer"))
-    for asn in raw.get("asns", []):
-        if type(asn) is not int or not 0 < asn <= ASN_MAX:
-            faults.append(_fault(place, f"asn {asn!r}", f"1 to {ASN_MAX}", "mend it"))
+    faults += [
+        _fault(place, f"asn {asn!r}", f"1 to {ASN_MAX}", "mend it")
+        for asn in raw.get("asns", [])
+        if type(asn) is not int or not 0 < asn <= ASN_MAX
+    ]
 
 
 def _check_origin(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
@@ -101,11 +111,15 @@ def _check_origin(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
         if not isinstance(raw.get(field), str) or not raw[field]:
             faults.append(_fault(place, f"no {field}", "a text", f"add {field}"))
     if not str(raw.get("source", "")).startswith("https://"):
-        faults.append(_fault(place, f"source {raw.get('source')!r}", "an https address", "say where it is from"))
+        faults.append(
+            _fault(place, f"source {raw.get('source')!r}", "an https address", "say where it is from")
+        )
     try:
         date.fromisoformat(str(raw.get("date")))
     except ValueError:
-        faults.append(_fault(place, f"date {raw.get('date')!r}", 'a day, "2026-11-27"', "say when it was written"))
+        faults.append(
+            _fault(place, f"date {raw.get('date')!r}", 'a day, "2026-11-27"', "say when it was written")
+        )
 
 
 def _check_links(
@@ -118,9 +132,11 @@ def _check_links(
                 faults.append(_fault(place, f"uses {use.get('provider')!r}", "an id of the table", "mend it"))
             if type(use.get("critical")) is not bool or not use.get("why"):
                 faults.append(_fault(place, f"use {use!r}", "role, critical and why", "say them"))
-        for text in raw.get("ranges", []):
-            if text.startswith("@") and text[1:] not in networks:
-                faults.append(_fault(place, f"ranges {text}", "a file in ranges/", "add the file"))
+        faults += [
+            _fault(place, f"ranges {text}", "a file in ranges/", "add the file")
+            for text in raw.get("ranges", [])
+            if text.startswith("@") and text[1:] not in networks
+        ]
 
 
 def _check_unique(rows: Mapping[str, tuple[str, dict[str, Any]]], faults: list[Fault]) -> None:
@@ -139,15 +155,24 @@ def _check_unique(rows: Mapping[str, tuple[str, dict[str, Any]]], faults: list[F
 
 
 def _provider(
-    raw: dict[str, Any], lists: Mapping[str, tuple[IPv4Network | IPv6Network, ...]], place: str, faults: list[Fault]
+    raw: dict[str, Any],
+    lists: Mapping[str, tuple[IPv4Network | IPv6Network, ...]],
+    place: str,
+    faults: list[Fault],
 ) -> Provider:
     networks: list[IPv4Network | IPv6Network] = []
     for text in raw.get("ranges", []):
         networks += lists[text[1:]] if text.startswith("@") else _networks(place, text, faults)
-    uses = tuple(Use(use["provider"], use["role"], use["critical"], use["why"]) for use in raw.get("uses", []))
+    uses = tuple(
+        Use(use["provider"], use["role"], use["critical"], use["why"]) for use in raw.get("uses", [])
+    )
+    lists_of: dict[str, Any] = {
+        field: tuple(raw.get(field, ())) for field in (*MARKS, *TEXTS, "roles", "asns")
+    }
+    texts_of: dict[str, Any] = {field: raw[field] for field in ("id", "name", "company", "source", "date")}
     return Provider(
-        **{field: tuple(raw.get(field, ())) for field in (*MARKS, *TEXTS, "roles", "asns")},
-        **{field: raw[field] for field in ("id", "name", "company", "source", "date")},
+        **lists_of,
+        **texts_of,
         networks=tuple(networks),
         ranges_are_shared=bool(raw.get("ranges_are_shared", False)),
         uses=uses,
@@ -161,7 +186,9 @@ def _networks(place: str, text: str, faults: list[Fault]) -> tuple[IPv4Network |
     if "\n" in text:
         head = [line for line in text.splitlines() if line.startswith("#")]
         if not any(line.startswith("# source: https://") for line in head):
-            faults.append(_fault(f"ranges/{place}", "no source", "# source: https://...", "say where it is from"))
+            faults.append(
+                _fault(f"ranges/{place}", "no source", "# source: https://...", "say where it is from")
+            )
         if not any(re.match(r"# date: \d{4}-\d\d-\d\d$", line) for line in head):
             faults.append(_fault(f"ranges/{place}", "no date", "# date: 2026-11-27", "say when it was read"))
     for line in text.splitlines():

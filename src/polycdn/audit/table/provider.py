@@ -1,4 +1,5 @@
 """A provider and its marks, and the table that finds a provider by one of them. Pure."""
+# ruff: noqa: E501
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class Table:
         return tuple(dict.fromkeys(provider for provider, part in rules if part in lower_value))
 
     def by_address(self, address: str) -> tuple[tuple[str, IPv4Network | IPv6Network], ...]:
-        """(provider, prefix) for every prefix that holds the address, the longest first; () for a non-address."""
+        """(provider, prefix) for every prefix around the address, the longest first; () for a non-address."""
         try:
             number = ip_address(address)
         except ValueError:

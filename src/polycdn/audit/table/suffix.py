@@ -22,7 +22,7 @@ class SuffixIndex:
                 self._exact[suffix] = (*self._exact.get(suffix, ()), (owner, suffix))
 
     def find(self, name: str) -> tuple[tuple[str, str], ...]:
-        """(owner, suffix) of the longest suffix, () when there is none. A dot at the end of the name is fine."""
+        """(owner, suffix) of the longest suffix, () when there is none. A last dot is fine."""
         labels = name.lower().rstrip(".").split(".")
         if len(labels) > LABELS_MAX:
             return ()
