@@ -37,9 +37,11 @@ from polycdn.measure.multi import Multi
 from polycdn.model.units import Clock
 
 ASKED_FOR: Final = "asked for"
-KNOWN_MAX: Final = 65_536
+KNOWN_MAX: Final = 8_192
 """So many facts and dependencies are remembered as told, so that they are not told again."""
 
+
+HANDSHAKES_KEPT_MAX: Final = 256
 
 LIMITS: Final = Limits()
 NOWHERE_ELSE: Final = Places()
@@ -133,7 +135,7 @@ async def collect(
 async def _tools(means: Means) -> AsyncIterator[Tools]:
     limits, clock, places = means.limits, means.clock, means.places
     resolver = Resolver(Asker(places, limits), clock, means.roots, means.forwarder, means.zones)
-    handshakes: Remembered[TlsLook] = Remembered()
+    handshakes: Remembered[TlsLook] = Remembered(HANDSHAKES_KEPT_MAX)
     networks = networks_at(means.networks) if means.networks else None
 
     async def address_of(name: str, purse: Purse) -> str:
@@ -262,7 +264,7 @@ class _Audit:
         if zone is None:
             self._told.tell(Unseen(target.name, "zone", "bad: nobody tells which zone it lies in"))
             return []
-        looks = await asyncio.gather(self._looking.dns(zone, "NS"), self._looking.dns(zone, "DS"))
+        looks = await asyncio.gather(*(self._looking.dns(zone, rtype) for rtype in ("NS", "DS", "SOA")))
         leads = nameservers(target, looks[0])
         if zone == target.name and target.role is Role.SERVICE and not target.parent:
             leads += await self._www(target)

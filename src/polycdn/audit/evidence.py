@@ -170,7 +170,7 @@ class TlsLook:
     `verified`: the chain leads to a trusted root and the leaf has the host's name; `why` says what is wrong.
     `stapled`: whether an OCSP response came with it; None = could not see.
     `version`: "TLSv1.3"; `alpn`: "h2", "http/1.1" or "" = none chosen. `server_name`: the name that was asked
-    for in the handshake when it is not the host's (an end point of a provider, asked for the service), else "".
+    for in the handshake when it is not the host's (an end point of a provider, asked for the service).
     """
 
     host: str
