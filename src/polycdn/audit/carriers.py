@@ -1,0 +1,168 @@
+"""Who carries the traffic of a name, and which of several can take over from each other. Pure."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from polycdn.audit.domains import is_same_site, registrable
+from polycdn.audit.evidence import Role
+from polycdn.audit.view import Party, View
+
+PROVIDER_OF = "provider of "
+"""How `why` of a target says that a configured provider's end point was asked for: "provider of NAME: a"."""
+ORIGIN_OF = "origin of "
+"""The same for the origin behind the providers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carriage:
+    """`serial`: all of them are in the way. `parallel`: any one of them is enough (two or more, or none).
+
+    `host_of` tells at which host a party of `parallel` is met: the name itself, or the end point of a
+    configured provider.
+    """
+
+    serial: tuple[Party, ...] = ()
+    parallel: tuple[Party, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether anybody was recognised."""
+        return bool(self.serial or self.parallel)
+
+    def host_of(self, party: str) -> str:
+        """The host at which a party is met, "" = not known."""
+        return dict(self.hosts).get(party, "")
+
+
+def carriage(view: View, name: str) -> Carriage:
+    """The carriers of a name: those of the config when it names them, else those that the names and addresses show."""
+    configured = configured_hosts(view, name)
+    if configured:
+        return _of_several(view, configured)
+    return _of_one(view, name)
+
+
+def configured_hosts(view: View, name: str) -> tuple[str, ...]:
+    """The end points of the providers that the config names for a service."""
+    start = f"{PROVIDER_OF}{name}"
+    return tuple(
+        dict.fromkeys(t.name for t in view.evidence.targets if t.depth == 0 and t.why.startswith(start))
+    )
+
+
+def origins(view: View, name: str) -> tuple[str, ...]:
+    """The origins that the config names for a service."""
+    start = f"{ORIGIN_OF}{name}"
+    return tuple(
+        dict.fromkeys(t.name for t in view.evidence.targets if t.depth == 0 and t.why.startswith(start))
+    )
+
+
+def _of_several(view: View, hosts: tuple[str, ...]) -> Carriage:
+    found: dict[str, Party] = {}
+    where = []
+    for host in hosts:
+        one = _of_one(view, host)
+        chosen = one.serial or one.parallel or (_by_domain(view, host),)
+        found.setdefault(chosen[-1].id, chosen[-1])
+        where.append((chosen[-1].id, host))
+    parties = tuple(found.values())
+    if len(parties) == 1:
+        return Carriage(serial=parties, hosts=tuple(where))
+    return Carriage(parallel=parties, hosts=tuple(where))
+
+
+def _of_one(view: View, name: str) -> Carriage:
+    serial = _by_chain(view, name)
+    if serial:
+        return Carriage(serial=serial, hosts=tuple((party.id, name) for party in serial))
+    by_address = _by_addresses(view, name)
+    if len(by_address) > 1:
+        return Carriage(parallel=by_address, hosts=tuple((party.id, name) for party in by_address))
+    sure = by_address or _by_rest(view, name)
+    return Carriage(serial=sure, hosts=tuple((party.id, name) for party in sure))
+
+
+def _by_chain(view: View, name: str) -> tuple[Party, ...]:
+    """Those whom the CNAME records lead through, in order; the service's own names are nobody."""
+    found: dict[str, Party] = {}
+    for alias in view.chain(name):
+        known = view.table.by_cname(alias)
+        if known:
+            found.setdefault(known[0][0], view.party(known[0][0], (alias,), (f"CNAME {alias}",)))
+        elif not is_same_site(alias, name):
+            key = registrable(alias)
+            found.setdefault(key, view.party(key, (alias,), (f"CNAME {alias}",)))
+    known = view.table.by_cname(name)
+    if known and not found:
+        found[known[0][0]] = view.party(known[0][0], (name,), (f"{name} is a name of theirs",))
+    return tuple(found.values())
+
+
+def _by_addresses(view: View, name: str) -> tuple[Party, ...]:
+    found: dict[str, Party] = {}
+    for address in view.addresses(name):
+        party = owner_of(view, address)
+        if party is not None:
+            found.setdefault(party.id, party)
+    return tuple(found.values())
+
+
+def owner_of(view: View, address: str) -> Party | None:
+    """Whose an address is: by the providers' prefixes, then by network, then by the network's organisation."""
+    if is_private(address):
+        return None
+    ranked = sorted(
+        view.table.by_address(address),
+        key=lambda each: (
+            view.table.providers[each[0]].ranges_are_shared,
+            "cdn" not in view.table.providers[each[0]].roles,
+            -each[1].prefixlen,
+            each[0],
+        ),
+    )
+    if ranked:
+        provider, network = ranked[0]
+        return view.party(provider, (address,), (f"{address} is in {network}",))
+    look = view.evidence.networks.get(address)
+    if look is None or not look.asn:
+        return None
+    known = view.table.by_asn(look.asn)
+    said = f"{address} is announced by AS{look.asn} {look.organisation}".rstrip()
+    return view.party(known[0] if known else look.organisation.rstrip(".") or f"AS{look.asn}", (address,), (said,))
+
+
+def _by_rest(view: View, name: str) -> tuple[Party, ...]:
+    """By headers and certificate, when neither name nor address told."""
+    for detection in view.detections(name):
+        if detection.is_sure:
+            evidence = tuple(clue.evidence for clue in detection.clues[:3])
+            return (view.party(detection.provider, (name,), evidence),)
+    return ()
+
+
+def _by_domain(view: View, host: str) -> Party:
+    key = registrable(host)
+    return view.party(key, (host,), (f"end point {host}",))
+
+
+LAB = tuple(
+    ip_network(text) for text in ("127.0.0.0/8", "198.18.0.0/15", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24",
+                                  "2001:db8::/32", "::1/128")
+)  # fmt: skip
+"""Addresses of a lab or of examples (RFC 2544, 5737, 3849): public as far as an audit goes."""
+
+
+def is_private(address: str) -> bool:
+    """Whether an address is one that the Internet does not lead to."""
+    try:
+        number = ip_address(address)
+    except ValueError:
+        return True
+    return number.is_private and not any(number in network for network in LAB)
+
+
+def third_parties(view: View, name: str) -> tuple[str, ...]:
+    """The hosts of others that a name's pages load from."""
+    return tuple(target.name for target in view.children(name, Role.THIRD_PARTY))
