@@ -1,6 +1,6 @@
 """Who carries the traffic of a name, and which of several can take over from each other. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from polycdn.audit.domains import is_same_site, registrable
@@ -63,14 +63,21 @@ def _of_several(view: View, hosts: tuple[str, ...]) -> Carriage:
     found: dict[str, Party] = {}
     where = []
     for host in hosts:
-        one = _of_one(view, host)
-        chosen = one.serial or one.parallel or (_by_domain(view, host),)
-        found.setdefault(chosen[-1].id, chosen[-1])
-        where.append((chosen[-1].id, host))
+        party = _of_end_point(view, host)
+        found.setdefault(party.id, party)
+        where.append((party.id, host))
     parties = tuple(found.values())
     if len(parties) == 1:
         return Carriage(serial=parties, hosts=tuple(where))
     return Carriage(parallel=parties, hosts=tuple(where))
+
+
+def _of_end_point(view: View, host: str) -> Party:
+    """Whose a configured end point is: a known provider's, else its domain's. Its name leads to what is below."""
+    one = _of_one(view, host)
+    known = [party for party in one.serial or one.parallel if party.is_known]
+    party = known[-1] if known else _by_domain(view, host)
+    return replace(party, hosts=tuple(dict.fromkeys((host, *party.hosts))))
 
 
 def _of_one(view: View, name: str) -> Carriage:
@@ -130,7 +137,9 @@ def owner_of(view: View, address: str) -> Party | None:
         return None
     known = view.table.by_asn(look.asn)
     said = f"{address} is announced by AS{look.asn} {look.organisation}".rstrip()
-    return view.party(known[0] if known else look.organisation.rstrip(".") or f"AS{look.asn}", (address,), (said,))
+    return view.party(
+        known[0] if known else look.organisation.rstrip(".") or f"AS{look.asn}", (address,), (said,)
+    )
 
 
 def _by_rest(view: View, name: str) -> tuple[Party, ...]:
