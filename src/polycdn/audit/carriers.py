@@ -1,7 +1,7 @@
 """Who carries the traffic of a name, and which of several can take over from each other. Pure."""
 # ruff: noqa: E501
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from polycdn.audit.domains import is_same_site, registrable
@@ -64,14 +64,21 @@ def _of_several(view: View, hosts: tuple[str, ...]) -> Carriage:
     found: dict[str, Party] = {}
     where = []
     for host in hosts:
-        one = _of_one(view, host)
-        chosen = one.serial or one.parallel or (_by_domain(view, host),)
-        found.setdefault(chosen[-1].id, chosen[-1])
-        where.append((chosen[-1].id, host))
+        party = _of_end_point(view, host)
+        found.setdefault(party.id, party)
+        where.append((party.id, host))
     parties = tuple(found.values())
     if len(parties) == 1:
         return Carriage(serial=parties, hosts=tuple(where))
     return Carriage(parallel=parties, hosts=tuple(where))
+
+
+def _of_end_point(view: View, host: str) -> Party:
+    """Whose a configured end point is: a known provider's, else its domain's. Its name leads to what is below."""
+    one = _of_one(view, host)
+    known = [party for party in one.serial or one.parallel if party.is_known]
+    party = known[-1] if known else _by_domain(view, host)
+    return replace(party, hosts=tuple(dict.fromkeys((host, *party.hosts))))
 
 
 def _of_one(view: View, name: str) -> Carriage:

@@ -15,11 +15,11 @@ from polycdn.audit.evidence import Evidence, Fact, PageLook, Role, Target, TlsLo
 from polycdn.audit.fetch import Fetched, Fetcher
 from polycdn.audit.follow import (
     PAGE_ROLES,
-    WEB_ROLES,
     Lead,
     aliases,
     authorities,
     followed,
+    is_web,
     loaded,
     mail_hosts,
     nameservers,
@@ -37,9 +37,11 @@ from polycdn.measure.multi import Multi
 from polycdn.model.units import Clock
 
 ASKED_FOR: Final = "asked for"
-KNOWN_MAX: Final = 65_536
+KNOWN_MAX: Final = 8_192
 """So many facts and dependencies are remembered as told, so that they are not told again."""
 
+
+HANDSHAKES_KEPT_MAX: Final = 256
 
 LIMITS: Final = Limits()
 NOWHERE_ELSE: Final = Places()
@@ -47,11 +49,16 @@ NOWHERE_ELSE: Final = Places()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A name to audit, canonical; `why` tells where it comes from."""
+    """A name to audit, canonical; `why` tells where it comes from.
+
+    `server_name` is asked for in handshakes with it instead of the name itself: a provider's end point shows
+    the certificate of the service that it carries. "" = the name.
+    """
 
     name: str
     role: Role = Role.SERVICE
     why: str = ASKED_FOR
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ async def collect(
 async def _tools(means: Means) -> AsyncIterator[Tools]:
     limits, clock, places = means.limits, means.clock, means.places
     resolver = Resolver(Asker(places, limits), clock, means.roots, means.forwarder, means.zones)
-    handshakes: Remembered[TlsLook] = Remembered()
+    handshakes: Remembered[TlsLook] = Remembered(HANDSHAKES_KEPT_MAX)
     networks = networks_at(means.networks) if means.networks else None
 
     async def address_of(name: str, purse: Purse) -> str:
@@ -176,7 +183,7 @@ class _Told:
 
     def is_news(self, target: Target) -> bool:
         """Whether a target was not followed yet from a place as near as this."""
-        key = (target.name, target.role in WEB_ROLES, target.role in PAGE_ROLES)
+        key = (target.name, is_web(target), target.role in PAGE_ROLES)
         if self._followed.get(key, target.depth + 1) <= target.depth:
             return False
         self._followed[key] = target.depth
@@ -240,7 +247,7 @@ class _Audit:
             self._looking.addresses(target.name), self._zone_leads(target)
         )
         leads = [*aliases(target, four), *below]
-        if target.role not in WEB_ROLES:
+        if not is_web(target):
             return leads
         is_page = target.role in PAGE_ROLES
         jobs = [self._tls_leads(target, addresses[: 2 if target.depth == 0 else 1])]
@@ -257,7 +264,7 @@ class _Audit:
         if zone is None:
             self._told.tell(Unseen(target.name, "zone", "bad: nobody tells which zone it lies in"))
             return []
-        looks = await asyncio.gather(self._looking.dns(zone, "NS"), self._looking.dns(zone, "DS"))
+        looks = await asyncio.gather(*(self._looking.dns(zone, rtype) for rtype in ("NS", "DS", "SOA")))
         leads = nameservers(target, looks[0])
         if zone == target.name and target.role is Role.SERVICE and not target.parent:
             leads += await self._www(target)
@@ -272,7 +279,8 @@ class _Audit:
         return [Lead(Target(name, Role.SERVICE, f"www of {target.name}", target.depth, target.name))]
 
     async def _tls_leads(self, target: Target, addresses: tuple[str, ...]) -> list[Lead]:
-        return authorities(target, await self._looking.tls(target.name, addresses))
+        server_name = self._asked.server_name if not target.parent else ""
+        return authorities(target, await self._looking.tls(target.name, addresses, server_name))
 
     async def _mail_leads(self, target: Target) -> list[Lead]:
         if target.parent:

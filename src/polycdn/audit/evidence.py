@@ -169,7 +169,8 @@ class TlsLook:
 
     `verified`: the chain leads to a trusted root and the leaf has the host's name; `why` says what is wrong.
     `stapled`: whether an OCSP response came with it; None = could not see.
-    `version`: "TLSv1.3"; `alpn`: "h2", "http/1.1" or "" = none chosen.
+    `version`: "TLSv1.3"; `alpn`: "h2", "http/1.1" or "" = none chosen. `server_name`: the name that was asked
+    for in the handshake when it is not the host's (an end point of a provider, asked for the service).
     """
 
     host: str
@@ -184,6 +185,7 @@ class TlsLook:
     why: str = ""
     at_ms: int = 0
     took_ms: int = 0
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from polycdn.audit.request import Getter, Got
 REDIRECTS_MAX: Final = 8
 INLINE_BYTES_MAX: Final = 65_536
 """A larger page is read in a thread, so that others do not wait for it."""
-PAGES_KEPT_MAX: Final = 512
+PAGES_KEPT_MAX: Final = 256
 
 Resolve = Callable[[str, Purse], Awaitable[str]]
 """Gives an address of a canonical name, "" when there is none."""

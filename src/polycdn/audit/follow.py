@@ -24,6 +24,11 @@ PAGE_ROLES: Final = frozenset({Role.SERVICE, Role.IDENTITY, Role.STATUS})
 """Roles whose page is read for what it loads."""
 
 
+def is_web(target: Target) -> bool:
+    """Whether a target is reached over HTTPS: by its role, or because it was asked for."""
+    return target.role in WEB_ROLES or not target.parent
+
+
 def aliases(target: Target, look: DnsLook | None) -> list[Lead]:
     """The names that a name is an alias of. Those of an alias were told by whoever led there."""
     if look is None or target.role is Role.CDN:

@@ -54,15 +54,20 @@ class Handshaker:
         self._slots = asyncio.Semaphore(limits.looks_at_once)
         self._context = _context(ca_file or system_ca_file())
 
-    async def look(self, host: str, address: str, port: int = HTTPS_PORT) -> TlsLook:
-        """What a handshake with an address showed; `host` is a canonical name. Never raises for the world."""
+    async def look(self, host: str, address: str, port: int = HTTPS_PORT, server_name: str = "") -> TlsLook:
+        """What a handshake with an address showed; `host` is a canonical name. Never raises for the world.
+
+        `server_name` (canonical too) is asked for instead of the host, "" = the host.
+        """
         start_ms = self._clock.now_ms()
         place = self._places.of(address, port)
         if place is None:
-            blank = TlsLook(host, address, port, TlsStatus.REFUSED, why="not a public address")
-            return replace(blank, at_ms=start_ms)
+            why = "not a public address"
+            return TlsLook(
+                host, address, port, TlsStatus.REFUSED, why=why, at_ms=start_ms, server_name=server_name
+            )
         shown = _Shown()
-        connection = _connection(self._context, host_of(host), shown)
+        connection = _connection(self._context, host_of(server_name or host), shown)
         status, why = TlsStatus.OK, ""
         try:
             async with self._slots, asyncio.timeout(self._deadline_s):
@@ -74,7 +79,9 @@ class Handshaker:
         except OSError as error:
             status, why = TlsStatus.REFUSED, error.strerror or str(error)
         took_ms = self._clock.now_ms() - start_ms
-        look = TlsLook(host, address, port, status, why=why, at_ms=start_ms, took_ms=took_ms)
+        look = TlsLook(
+            host, address, port, status, why=why, at_ms=start_ms, took_ms=took_ms, server_name=server_name
+        )
         return _judged(look, connection, shown) if status is TlsStatus.OK else look
 
 
@@ -157,8 +164,9 @@ def _judged(look: TlsLook, connection: SSL.Connection, shown: _Shown) -> TlsLook
     sent = (connection.get_peer_cert_chain() or [])[:CHAIN_MAX]
     chain = tuple(certificate_of(crypto.dump_certificate(crypto.FILETYPE_ASN1, each)) for each in sent)
     faults = list(dict.fromkeys(shown.faults))
-    if chain and not covers(chain[0], host_of(look.host)):
-        faults.append(f"the certificate is not for {host_of(look.host)}")
+    asked = host_of(look.server_name or look.host)
+    if chain and not covers(chain[0], asked):
+        faults.append(f"the certificate is not for {asked}")
     return replace(
         look,
         status=TlsStatus.UNTRUSTED if faults or not chain else TlsStatus.OK,

@@ -108,18 +108,18 @@ class Looking:
                 self._emit(Unseen(address, "network", "not configured: no table of networks was imported"))
         return found, four
 
-    async def tls(self, name: str, addresses: Iterable[str]) -> list[TlsLook]:
-        """A handshake with each address."""
-        looks = await asyncio.gather(*(self._handshake(name, address) for address in addresses))
+    async def tls(self, name: str, addresses: Iterable[str], server_name: str = "") -> list[TlsLook]:
+        """A handshake with each address, for `server_name` instead of the name when there is one."""
+        looks = await asyncio.gather(*(self._handshake(name, each, server_name) for each in addresses))
         return [look for look in looks if look]
 
-    async def _handshake(self, name: str, address: str) -> TlsLook | None:
+    async def _handshake(self, name: str, address: str, server_name: str) -> TlsLook | None:
         async def make() -> TlsLook:
             self._purse.spend()
-            return await self._tools.handshaker.look(name, address)
+            return await self._tools.handshaker.look(name, address, HTTPS_PORT, server_name)
 
         try:
-            look = await self._tools.handshakes.get((name, address, HTTPS_PORT), make)
+            look = await self._tools.handshakes.get((name, address, HTTPS_PORT, server_name), make)
         except SpentError as spent:
             self._emit(Unseen(name, "tls", spent.why))
             return None

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from polycdn.audit.purse import SpentError
 
-KEPT_MAX: Final = 4_096
+KEPT_MAX: Final = 2_048
 T = TypeVar("T")
 
 

@@ -37,7 +37,7 @@ SERVERS_TRIED_MAX: Final = 3
 GLUELESS_MAX: Final = 3
 """So many nameservers without an address are looked up for one zone (NXNSAttack, 2020)."""
 NESTED_MAX: Final = 4
-ZONES_KEPT_MAX: Final = 4_096
+ZONES_KEPT_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)

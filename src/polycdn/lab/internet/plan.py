@@ -82,13 +82,17 @@ class Site:
 
 @dataclass(slots=True)
 class Plan:
-    """Everything that exists. Its methods add what is usual; the parts can be changed until it is started."""
+    """Everything that exists. Its methods add what is usual; the parts can be changed until it is started.
+
+    `authority_at`: addresses that show certificates of another authority than their site's.
+    """
 
     zones: dict[str, Zone] = field(default_factory=dict)
     operators: dict[str, Operator] = field(default_factory=dict)
     authorities: dict[str, Authority] = field(default_factory=dict)
     sites: dict[str, Site] = field(default_factory=dict)
     networks: list[tuple[str, str, int, str]] = field(default_factory=list)
+    authority_at: dict[str, str] = field(default_factory=dict)
     _networks_made: int = 0
 
     def address(self, network: str = "") -> str:
@@ -114,21 +118,18 @@ class Plan:
         )
         made = Operator(domain, servers)
         self.operators[domain] = made
-        zone = self.zone(domain, hosted_by or domain)
+        zone = self.zone(domain, hosted_by or domain, contact=domain)
         for name, address in servers:
             zone.add(name, "A", address)
         return made
 
-    def zone(self, origin: str, *operators: str, ttl_s: int = TTL_S) -> Zone:
-        """A zone at some operators, with its SOA and NS records."""
+    def zone(self, origin: str, *operators: str, ttl_s: int = TTL_S, contact: str = "") -> Zone:
+        """A zone at some operators, with SOA (`contact`: whose it is, "" = the operator's) and NS records."""
         hosts = [server for each in operators for server in self.operators[each].servers]
         zone = Zone(origin, tuple(address for _name, address in hosts))
         primary = hosts[0][0]
-        zone.add(
-            origin,
-            "SOA",
-            f"{primary} hostmaster.{self.operators[operators[0]].domain} 1 7200 900 1209600 300",
-        )
+        contact = contact or self.operators[operators[0]].domain
+        zone.add(origin, "SOA", f"{primary} hostmaster.{contact} 1 7200 900 1209600 300")
         for name, _address in hosts:
             zone.add(origin, "NS", name, ttl_s)
         self.zones[origin] = zone

@@ -1,5 +1,6 @@
 """The small internet, running: opens its sockets and tells where they are."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,7 +41,10 @@ class Internet:
         self._delay_s = delay_ms / 1000
         self._spoiled = spoiled or {}
         self._issuers = issuers(plan.authorities, clock.now_ms())
-        self._web = Web(plan.sites, self._issuers, self._delay_s)
+        self._webs: dict[str, Web] = {"": Web(plan.sites, self._issuers, self._delay_s)}
+        for authority in sorted(set(plan.authority_at.values())):
+            sites = {host: replace(site, authority=authority) for host, site in plan.sites.items()}
+            self._webs[authority] = Web(sites, self._issuers, self._delay_s)
         self._listeners: list[Listener] = []
         self.places: dict[Place, Place] = {}
         self.roots = (ROOT_ADDRESS,)
@@ -54,17 +58,18 @@ class Internet:
             listener = Listener(Machine(zones, glue), self._delay_s, self._spoiled.get(address))
             self.places[address, 53] = ("127.0.0.1", await listener.start())
             self._listeners.append(listener)
-        web = ("127.0.0.1", await self._web.start())
+        webs = {authority: ("127.0.0.1", await web.start()) for authority, web in self._webs.items()}
         for zone in self._plan.zones.values():
-            self.places.update(
-                {(each.value, 443): web for each in zone.records if each.rtype in ("A", "AAAA")}
-            )
+            for each in zone.records:
+                if each.rtype in ("A", "AAAA"):
+                    self.places[each.value, 443] = webs[self._plan.authority_at.get(each.value, "")]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._web.close()
+        for web in self._webs.values():
+            await web.close()
         for listener in self._listeners:
             await listener.close()
 
