@@ -12,6 +12,8 @@ from internet_stage import QUICK, audited, internet, shop_plan
 
 from polycdn.audit.collect import Asked, collect_evidence
 from polycdn.audit.evidence import DnsStatus, HttpStatus, Role, TlsStatus
+from polycdn.audit.finding import Severity
+from polycdn.audit.findings import audit_of
 from polycdn.audit.har import HAR_BYTES_MAX, pages_of_har, read_har
 from polycdn.audit.names import canonical_name
 from polycdn.audit.zonefile import parse_zone
@@ -23,6 +25,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
 def why(evidence, subject, what):
     return [each.why for each in evidence.unseen_of(subject) if each.what == what]
+
+
+def unknown(evidence):
+    """What the findings call UNKNOWN; reading the evidence never fails."""
+    findings = audit_of(evidence).findings
+    return [each.what for each in findings if each.severity is Severity.UNKNOWN]
 
 
 def chain_plan():
@@ -46,6 +54,7 @@ def test_aliases_without_end_are_a_loop(tmp_path, label):
     evidence = audited(chain_plan(), tmp_path, name)
     assert evidence.dns(name, "A").status is DnsStatus.LOOP
     assert why(evidence, name, "dns A") == ["loop"]
+    assert any("loop" in each for each in unknown(evidence))
 
 
 def test_redirects_without_end_are_a_loop(tmp_path):
@@ -54,6 +63,7 @@ def test_redirects_without_end_are_a_loop(tmp_path):
     evidence = audited(plan, tmp_path, "shop.test.")
     assert any(each.startswith("loop") for subject in ("https://shop.test/", "https://www.shop.test/")
                for each in why(evidence, subject, "http"))  # fmt: skip
+    assert any("loop" in each for each in unknown(evidence))
 
 
 def crowd(query):
@@ -79,6 +89,7 @@ def test_thousands_of_nameservers_are_too_large_and_only_some_are_followed(tmp_p
     assert why(evidence, "shop.test.", "dns NS") == ["too large"]
     assert sum(target.role is Role.DNS for target in evidence.children("shop.test.")) == QUICK.per_target_max
     assert any(each.startswith("too large") for each in why(evidence, "shop.test.", "dependencies"))
+    assert any("too large" in each for each in unknown(evidence))
 
 
 def test_a_zone_file_of_ten_thousand_nameservers_is_read(tmp_path):
@@ -131,6 +142,7 @@ def test_nameservers_that_say_nothing_true_are_told_as_unseen(tmp_path, spoil, s
     assert evidence.dns("shop.test.", "A").status in statuses
     assert evidence.dns("shop.test.", "A").values == ()
     assert evidence.unseen_of("shop.test.")
+    assert unknown(evidence)
 
 
 def test_a_page_of_fifty_megabytes_is_read_in_part(tmp_path):
@@ -145,6 +157,7 @@ def test_a_page_of_fifty_megabytes_is_read_in_part(tmp_path):
         "https://cdn.tags.test/t.js"
     ]
     assert any(each.startswith("too large") for each in why(evidence, "www.shop.test.", "page"))
+    assert any("too large" in each for each in unknown(evidence))
 
 
 def test_a_server_that_drips_costs_its_deadline_and_no_more(tmp_path):
@@ -155,6 +168,7 @@ def test_a_server_that_drips_costs_its_deadline_and_no_more(tmp_path):
     look = evidence.http("https://www.shop.test/")
     assert look.truncated or look.status is HttpStatus.TIMEOUT
     assert evidence.unseen_of("www.shop.test.")
+    assert unknown(evidence)
 
 
 async def audit_with(plan, directory, mapped, name, limits):
@@ -212,6 +226,7 @@ def test_servers_that_only_hold_are_left(tmp_path, serve):
     assert not look.verified
     assert why(evidence, "www.shop.test.", "tls")
     assert why(evidence, "www.shop.test.", "http")
+    assert any("certificate" in each or "tls" in each for each in unknown(evidence))
 
 
 def test_a_deadline_ends_an_audit_whatever_it_waits_for(tmp_path):
@@ -222,6 +237,7 @@ def test_a_deadline_ends_an_audit_whatever_it_waits_for(tmp_path):
     evidence = asyncio.run(audit_with(plan, tmp_path, {(address, 443): never}, "www.shop.test.", limits))
     assert time.monotonic() - began < 15, "one second of budget, and a busy machine"
     assert "deadline" in why(evidence, "www.shop.test.", "dependencies")
+    assert any("deadline" in each for each in unknown(evidence))
 
 
 @pytest.mark.parametrize(
