@@ -11,7 +11,7 @@ from polycdn.lab.internet.plan import Plan, Site
 from polycdn.lab.internet.world import Internet
 from polycdn.run.clock import Wall
 
-QUICK = Limits(seconds=20, look_ms=1_000, page_ms=3_000)
+QUICK = Limits(seconds=45, look_ms=3_000, page_ms=10_000)
 
 
 @asynccontextmanager

@@ -169,7 +169,7 @@ def _logins(case: Case) -> Iterator[Finding]:
     carriers |= {party.id: party for _, each in case.operators() for party in each if len(each) == 1}
     companies = {party.company: party for party in carriers.values()}
     words = {Role.IDENTITY: "login", Role.STATUS: "status page"}
-    for target in case.view.evidence.targets:
+    for target in case.view.evidence.asked:
         if target.depth or target.parent or target.role not in words:
             continue
         found = carriage(case.view, target.name)

@@ -41,6 +41,8 @@ KNOWN_MAX: Final = 8_192
 """So many facts and dependencies are remembered as told, so that they are not told again."""
 
 
+FACTS_A_WORD: Final = 16
+"""After so many facts the progress is told."""
 HANDSHAKES_KEPT_MAX: Final = 256
 
 LIMITS: Final = Limits()
@@ -114,21 +116,28 @@ async def collect(
     Never raises for anything that the world does: what could not be seen is told as `Unseen`. Each name ends
     within its own budget.
     """
-    told = _Told(sink)
-    slots = asyncio.Semaphore(means.limits.names_at_once)
     done = 0
+
+    def tell(facts: int) -> None:
+        if progress:
+            progress(Progress(done, len(asked), facts))
+
+    told = _Told(sink, tell)
+    slots = asyncio.Semaphore(means.limits.names_at_once)
 
     async def one(each: Asked) -> None:
         nonlocal done
         async with slots:
             await _Audit(each, means, tools, told).run()
         done += 1
-        if progress:
-            progress(Progress(done, len(asked), told.facts))
+        tell(told.facts)
 
     async with _tools(means) as tools, asyncio.TaskGroup() as group:
         for each in asked:
             group.create_task(one(each))
+    for page in means.pages:
+        if page.url not in told.pages:
+            told.tell(Unseen(page.url, "page", "bad: recorded for a host that was not audited"))
 
 
 @asynccontextmanager
@@ -163,11 +172,13 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
 class _Told:
     """Tells facts, those of the latest past only once; remembers which dependencies were followed."""
 
-    def __init__(self, sink: Callable[[Fact], None]) -> None:
+    def __init__(self, sink: Callable[[Fact], None], progress: Callable[[int], None]) -> None:
         self._sink = sink
+        self._progress = progress
         self._known: OrderedDict[int, None] = OrderedDict()
         self._followed: OrderedDict[tuple[str, bool, bool], int] = OrderedDict()
         self.facts = 0
+        self.pages: set[str] = set()
         self.browsing = asyncio.Semaphore(1)
 
     def tell(self, fact: Fact) -> None:
@@ -180,6 +191,8 @@ class _Told:
             self._known.popitem(last=False)
         self.facts += 1
         self._sink(fact)
+        if self.facts % FACTS_A_WORD == 0:
+            self._progress(self.facts)
 
     def is_news(self, target: Target) -> bool:
         """Whether a target was not followed yet from a place as near as this."""
@@ -303,6 +316,7 @@ class _Audit:
         for page in self._means.pages:
             if name_of_host(urlsplit(page.url).hostname or "") == target.name:
                 self._told.tell(page)
+                self._told.pages.add(page.url)
                 leads += loaded(target, page.url, page.resources)
         return leads
 

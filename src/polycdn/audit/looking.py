@@ -23,6 +23,7 @@ from polycdn.audit.names import host_of, parents_of
 from polycdn.audit.networks import Networks
 from polycdn.audit.purse import Purse, SpentError
 from polycdn.audit.remembered import Remembered
+from polycdn.audit.request import absolute
 from polycdn.audit.resolve import Resolver
 
 ADDRESSES_MAX: Final = 16
@@ -130,6 +131,9 @@ class Looking:
 
     async def page(self, name: str) -> Fetched | None:
         """The front page of a name over HTTPS, over HTTP when nobody speaks HTTPS there."""
+        if not absolute("", f"https://{host_of(name)}/"):
+            self._emit(Unseen(name, "http", "bad: no URL can have this name"))
+            return None
         fetched = await self.get(name, f"https://{host_of(name)}/", follow=True)
         if fetched and len(fetched.looks) == 1 and fetched.looks[0].status is HttpStatus.REFUSED:
             fetched = await self.get(name, f"http://{host_of(name)}/", follow=True) or fetched
