@@ -1,24 +1,32 @@
 """Answers made to hurt: the audit ends within its budget, says what it could not see, and keeps the rest."""
 
 import asyncio
+import io
 import json
+import ssl
 import time
 from dataclasses import replace
 
 import dns.message
 import dns.rrset
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from internet_stage import QUICK, audited, internet, shop_plan
+from rich.console import Console
 
 from polycdn.audit.collect import Asked, collect_evidence
 from polycdn.audit.evidence import DnsStatus, HttpStatus, Role, TlsStatus
+from polycdn.audit.evidence_file import read_evidence, write_evidence
 from polycdn.audit.finding import Severity
 from polycdn.audit.findings import audit_of
 from polycdn.audit.har import HAR_BYTES_MAX, pages_of_har, read_har
 from polycdn.audit.names import canonical_name
 from polycdn.audit.zonefile import parse_zone
+from polycdn.cli.audit_text import print_audit
 from polycdn.errors import ConfigError
-from polycdn.lab.internet.plan import Site
+from polycdn.lab.internet.certificates import issuers
+from polycdn.lab.internet.plan import Authority, Site
+from polycdn.run.clock import Wall
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
@@ -172,18 +180,21 @@ def test_a_server_that_drips_costs_its_deadline_and_no_more(tmp_path):
     assert unknown(evidence)
 
 
-async def audit_with(plan, directory, mapped, name, limits):
+async def audit_with(plan, directory, mapped, name, limits, tls=None):
     """An audit where some addresses lead to servers of the test's own."""
     async with internet(plan, directory) as means:
         servers = []
         for place, serve in mapped.items():
-            servers.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+            servers.append(await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls))
             means.places.moved[place] = ("127.0.0.1", servers[-1].sockets[0].getsockname()[1])
         try:
             return await collect_evidence([Asked(name)], replace(means, limits=limits))
         finally:
             for server in servers:
                 server.close()
+
+
+QUICK_PAGE = replace(QUICK, page_ms=1_000)
 
 
 async def never(reader, writer):
@@ -228,6 +239,38 @@ def test_servers_that_only_hold_are_left(tmp_path, serve):
     assert why(evidence, "www.shop.test.", "tls")
     assert why(evidence, "www.shop.test.", "http")
     assert any("certificate" in each or "tls" in each for each in unknown(evidence))
+
+
+def odd_context(directory, instead):
+    """A server's context whose certificate has these bytes as the name of its issuer."""
+    issuer = issuers({"": Authority("Odd Trust")}, Wall().now_ms())[""]
+    leaf = issuer.leaf(Site("www.shop.test", ""))
+    der = leaf.certificate.public_bytes(Encoding.DER)
+    assert der.count(b"Odd Trust") == 2
+    key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(b"Odd Trust", instead))
+    (directory / "odd.pem").write_bytes(pem.encode() + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "odd.pem")
+    return context
+
+
+@pytest.mark.parametrize("instead", [b"\x00" * 9, b"A\x00B\r\n\x1b[0m", b"\xc2\x9b31m[/]\x7f"])
+def test_a_certificate_with_odd_bytes_is_seen_and_not_trusted(tmp_path, instead):
+    plan = shop_plan()
+    place = (plan.zones["edge-cdn.net."].records[-1].value, 443)
+    tls = odd_context(tmp_path, instead)
+    evidence = asyncio.run(audit_with(plan, tmp_path, {place: never}, "www.shop.test.", QUICK_PAGE, tls))
+    (look,) = evidence.tls("www.shop.test.")
+    assert (look.status, look.verified) == (TlsStatus.UNTRUSTED, False)
+    assert look.chain[0].names == ("www.shop.test",)
+    write_evidence(evidence, tmp_path / "odd.jsonl")
+    assert read_evidence(tmp_path / "odd.jsonl") == evidence
+    audit = audit_of(evidence)
+    assert any(each.kind == "certificate-not-trusted" for each in audit.findings)
+    shown = io.StringIO()
+    print_audit(audit, Console(file=shown, width=200))
+    assert all(letter.isprintable() or letter == "\n" for letter in shown.getvalue())
 
 
 def test_a_deadline_ends_an_audit_whatever_it_waits_for(tmp_path):
