@@ -43,6 +43,7 @@ KNOWN_MAX: Final = 8_192
 
 FACTS_A_WORD: Final = 16
 """After so many facts the progress is told."""
+CONNECTIONS_KEPT: Final = 64
 HANDSHAKES_KEPT_MAX: Final = 256
 
 LIMITS: Final = Limits()
@@ -154,7 +155,7 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
                 return look.values[0]
         return ""
 
-    async with Multi() as multi:
+    async with Multi(CONNECTIONS_KEPT) as multi:
         getter = Getter(multi, places, clock, limits, means.ca_file)
         fetcher = Fetcher(getter, address_of, limits.page_bytes)
         try:
