@@ -95,7 +95,8 @@ def long_delegations(case: Case) -> Iterator[Finding]:
     """Nameserver records that outlive a day at resolvers, of a zone that has one operator only."""
     for zone, operators in case.operators():
         look = case.view.evidence.dns(zone, "NS")
-        ttl_s = max((each.ttl_s for each in look.records if each.rtype == "NS"), default=0) if look else 0
+        said = (*look.records, *look.authority) if look else ()
+        ttl_s = max((each.ttl_s for each in said if each.rtype == "NS" and each.owner == zone), default=0)
         if len(operators) == 1 and ttl_s > case.bounds.ns_ttl_s:
             yield case.finding(
                 Kind.NS_TTL_LONG, Severity.LOW, zone, f"the nameservers of {host_of(zone)} are kept for {ttl_s} s",

@@ -176,7 +176,7 @@ def _of_config(config: str) -> "list[Asked]":
         for provider in service.providers:
             host = name_of_host(provider.cname or provider.endpoint.host)
             if host and host != name:
-                asked.append(Asked(host, Role.CDN, f"{PROVIDER_OF}{name}: {provider.name}"))
+                asked.append(Asked(host, Role.CDN, f"{PROVIDER_OF}{name}: {provider.name}", server_name=name))
         origin = name_of_host(service.origin.host) if service.origin else None
         if origin and origin != name:
             asked.append(Asked(origin, Role.CLOUD, f"{ORIGIN_OF}{name}"))
