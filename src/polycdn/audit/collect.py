@@ -29,6 +29,7 @@ from polycdn.audit.looking import Looking, Tools, networks_at
 from polycdn.audit.names import name_of_host
 from polycdn.audit.places import Place, Places
 from polycdn.audit.purse import Limits, Purse, SpentError
+from polycdn.audit.registration import BOOTSTRAP
 from polycdn.audit.remembered import Remembered
 from polycdn.audit.request import Getter
 from polycdn.audit.resolve import ROOTS, Resolver
@@ -69,7 +70,8 @@ class Means:
     """What is looked with. `forwarder`: ask this resolver instead of going down from the `roots`.
 
     `networks` is the table's file; `pages` were recorded elsewhere (HAR); `zones` stand for their servers.
-    `browser` also loads the pages of the names that were asked for, None = HTML alone is read.
+    `browser` also loads the pages of the names that were asked for, None = HTML alone is read. `bootstrap`:
+    where the registries to ask for registrars are listed, "" = none is asked.
     """
 
     clock: Clock
@@ -82,6 +84,7 @@ class Means:
     zones: tuple[ZoneFile, ...] = ()
     pages: tuple[PageLook, ...] = ()
     browser: Browser | None = None
+    bootstrap: str = BOOTSTRAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
     limits, clock, places = means.limits, means.clock, means.places
     resolver = Resolver(Asker(places, limits), clock, means.roots, means.forwarder, means.zones)
     handshakes: Remembered[TlsLook] = Remembered(HANDSHAKES_KEPT_MAX)
+    registries: Remembered[dict[str, str]] = Remembered()
     networks = networks_at(means.networks) if means.networks else None
 
     async def address_of(name: str, purse: Purse) -> str:
@@ -159,12 +163,14 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
         getter = Getter(multi, places, clock, limits, means.ca_file)
         fetcher = Fetcher(getter, address_of, limits.page_bytes)
         try:
+            handshaker = Handshaker(places, clock, limits, means.ca_file)
             yield Tools(
-                resolver, Handshaker(places, clock, limits, means.ca_file), fetcher, handshakes, networks
+                resolver, handshaker, fetcher, handshakes, networks, clock, registries, means.bootstrap
             )
         finally:
             await fetcher.close()
             await handshakes.close()
+            await registries.close()
             await resolver.close()
             if networks:
                 networks.close()
@@ -299,6 +305,7 @@ class _Audit:
     async def _mail_leads(self, target: Target) -> list[Lead]:
         if target.parent:
             return []
+        await self._looking.registration(target.name)
         return mail_hosts(target, await self._looking.dns(target.name, "MX"))
 
     async def _caa(self, target: Target) -> list[Lead]:
