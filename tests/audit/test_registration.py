@@ -58,9 +58,9 @@ def test_a_registrar_that_is_the_only_operator_is_a_finding(tmp_path, registrar,
 
 
 FIELDS = (
-    "objectClassName entities roles vcardArray publicIds events eventAction eventDate status services "
-    "type identifier"
-).split()
+    *("objectClassName", "entities", "roles", "vcardArray", "publicIds", "events", "eventAction"),
+    *("eventDate", "status", "services", "type", "identifier"),
+)
 words = st.text(max_size=8) | st.sampled_from(["domain", "registrar", "fn", "expiration"])
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | words,

@@ -107,9 +107,11 @@ def _check_row(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
 
 
 def _check_origin(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
-    for field in ("id", "name"):
-        if not isinstance(raw.get(field), str) or not raw[field]:
-            faults.append(_fault(place, f"no {field}", "a text", f"add {field}"))
+    faults += [
+        _fault(place, f"no {field}", "a text", f"add {field}")
+        for field in ("id", "name")
+        if not isinstance(raw.get(field), str) or not raw[field]
+    ]
     if not str(raw.get("source", "")).startswith("https://"):
         faults.append(
             _fault(place, f"source {raw.get('source')!r}", "an https address", "say where it is from")
