@@ -12,6 +12,7 @@ from polycdn.audit.evidence import (
     NetworkLook,
     PageLook,
     PageSource,
+    RegistrationLook,
     Resource,
     ResourceKind,
     Role,
@@ -64,6 +65,7 @@ def facts() -> st.SearchStrategy:
         st.builds(
             PageLook, urls, st.sampled_from(PageSource), loads, st.booleans()
         ),
+        st.builds(RegistrationLook, names, texts, texts, moments, st.lists(texts, max_size=2).map(tuple)),
         st.builds(NetworkLook, addresses, st.integers(0, 2**32 - 1), texts, texts),
         st.builds(Unseen, names | urls, st.sampled_from(("dns NS", "tls", "http", "page")), texts),
     )  # fmt: skip

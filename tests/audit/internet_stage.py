@@ -1,6 +1,7 @@
 """A small internet and an audit of it."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 from polycdn.audit.collect import Asked, Means, collect_evidence
@@ -11,7 +12,8 @@ from polycdn.lab.internet.plan import Plan, Site
 from polycdn.lab.internet.world import Internet
 from polycdn.run.clock import Wall
 
-QUICK = Limits(seconds=20, look_ms=1_000, page_ms=3_000)
+REGISTRIES = "https://registries.test/dns.json"
+QUICK = Limits(seconds=45, look_ms=3_000, page_ms=10_000)
 
 
 @asynccontextmanager
@@ -28,6 +30,7 @@ async def internet(plan, directory, **options):
             world.roots,
             ca_file=world.ca_file,
             networks=directory / "networks.bin",
+            bootstrap=REGISTRIES if "registries.test" in plan.sites else "",
         )
 
 
@@ -67,3 +70,25 @@ def shop_plan():
         Site("cdn.tags.test", "Lab Trust", is_stapling=False, content_type="text/javascript", body=b"1")
     )
     return plan
+
+
+def add_registry(plan, registrars):
+    """A list of registries, and one for .test that knows the registrar of some domains."""
+    zone = plan.zone("registries.test.", "beta-dns.net.")
+    for label in ("", "rdap."):
+        zone.add(f"{label}registries.test.", "A", plan.address("Registries"))
+    known = {"version": "1.0", "services": [[["test"], ["https://rdap.registries.test/v1/"]]]}
+    plan.site(Site("registries.test", "Lab Trust", paths=(("/dns.json", json.dumps(known).encode()),)))
+    answers = []
+    for domain, registrar in registrars.items():
+        card = ["vcard", [["version", {}, "text", "4.0"], ["fn", {}, "text", registrar]]]
+        answer = {
+            "objectClassName": "domain",
+            "ldhName": domain,
+            "status": ["client transfer prohibited"],
+            "entities": [{"roles": ["registrar"], "vcardArray": card,
+                          "publicIds": [{"type": "IANA Registrar ID", "identifier": "9999"}]}],
+            "events": [{"eventAction": "expiration", "eventDate": "2031-01-02T03:04:05Z"}],
+        }  # fmt: skip
+        answers.append((f"/v1/domain/{domain}", json.dumps(answer).encode()))
+    plan.site(Site("rdap.registries.test", "Lab Trust", paths=tuple(answers), body=b"{}"))

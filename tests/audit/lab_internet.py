@@ -45,6 +45,11 @@ class World:
         plan.authority(TRUST, "two-trust.org.", BETA)
         for domain, operator in (("cdn-x.net.", ALPHA), ("cdn-y.org.", BETA), ("cdn-z.com.", ALPHA)):
             plan.zone(domain, operator)
+        for domain, operator in (
+            *(("cdn-left.net.", LEFT), ("cdn-right.org.", RIGHT)),
+            *(("cdn-near.net.", NEAR), ("cdn-next.org.", NEXT_DOOR)),
+        ):
+            plan.zone(domain, operator)
         plan.zone("tags.net.", ALPHA)
         plan.zone("twin-tags.net.", ALPHA, BETA)
 
@@ -205,6 +210,12 @@ BUILD = {
     "f11": lambda w, n: real_pair(w, n, f"{n}.netlify.app.", f"{n}.vercel.app."),
     "f12": lambda w, n: pair(w, n, (f"{n}.cdn-x.net.", "Net X", ONE), (f"{n}.cdn-y.org.", "Net Y", ONE)),
     "f13": lambda w, n: real_pair(w, n, f"{n}.github.io.", f"{n}.pantheonsite.io."),
+    "f15": lambda w, n: pair(
+        w, n, (f"{n}.cdn-left.net.", "Net L", ONE), (f"{n}.cdn-right.org.", "Net R", TRUST)
+    ),
+    "f28": lambda w, n: pair(
+        w, n, (f"{n}.cdn-near.net.", "Net N", ONE), (f"{n}.cdn-next.org.", "Net O", TRUST)
+    ),
     "d08": lambda w, n: pair(w, n, (f"{n}.cdn-x.net.", "Net X", ONE), (f"{n}.cdn-y.org.", "Net Y", TRUST)),
     "d09": lambda w, n: real_pair(w, n, f"{n}.fastly.net.", f"{n}.b-cdn.net."),
     "d10": lambda w, n: real_pair(w, n, f"{n}.fastly.net.", f"{n}.edgekey.net."),
@@ -212,7 +223,6 @@ BUILD = {
     "d12": lambda w, n: w.shop(n, addresses=3),
     # one carrier
     "f14": lambda w, n: w.alias(n, f"{n}.cdn-x.net.", "Net X"),
-    "f15": lambda w, n: w.shop(n, addresses=1),
     # certificates
     "f16": lambda w, n: w.shop(n, days=3),
     "f17": lambda w, n: w.shop(n, days=-2),
@@ -239,7 +249,6 @@ BUILD = {
     "d21": lambda w, n: sound_beside(w, n, "status"),
     # pages
     "f27": lambda w, n: w.page(n, BLOCKS.format(tag(w, n))),
-    "f28": lambda w, n: w.page(n, f'<link rel="stylesheet" href="https://{tag(w, n)}/s.css">'),
     "d22": lambda w, n: w.page(n, BLOCKS.format(tag(w, n)).replace("src", "async src")),
     "d23": lambda w, n: w.page(
         n, BLOCKS.format(tag(w, n)) + "<script>window.t || document.write('<script src=/t.js>')</script>"

@@ -1,10 +1,14 @@
 """An audit of a small internet with real sockets: what is found, and that a file of it says the same."""
 
+import asyncio
 from dataclasses import replace
 
+import dns.message
+import dns.rcode
 import pytest
-from internet_stage import QUICK, audited, shop_plan
+from internet_stage import QUICK, audited, internet, shop_plan
 
+from polycdn.audit.collect import Asked, collect_evidence
 from polycdn.audit.evidence import (
     HttpLook,
     PageLook,
@@ -17,8 +21,10 @@ from polycdn.audit.evidence import (
     Unseen,
 )
 from polycdn.audit.evidence_file import read_evidence, write_evidence
+from polycdn.audit.names import canonical_name
 from polycdn.audit.zonefile import parse_zone
 from polycdn.errors import ConfigError
+from polycdn.lab.internet.nameserver import Machine
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
@@ -79,7 +85,7 @@ def test_dependencies_of_dependencies_are_followed(shop):
 
 
 def test_nothing_is_unseen_in_a_small_internet_that_works(shop):
-    assert shop.unseen == ()
+    assert [each.what for each in shop.unseen] == ["registrar"], "no registry is asked in this one"
 
 
 def test_a_file_says_the_same(shop, tmp_path):
@@ -143,3 +149,79 @@ def test_a_bad_zone_file_is_one_clear_error(content, found):
     with pytest.raises(ConfigError) as caught:
         parse_zone(content, "zone")
     assert found in str(caught.value)
+
+
+def test_a_recording_of_somebody_else_is_told(tmp_path):
+    page = PageLook("https://elsewhere.test/", PageSource.HAR)
+    change = lambda means: replace(means, pages=(page,))  # noqa: E731
+    shop = audited(shop_plan(), tmp_path, "shop.test.", change=change)
+    assert shop.unseen_of("https://elsewhere.test/")
+
+
+def test_an_end_point_is_asked_for_the_certificate_of_the_service(tmp_path):
+    point = Asked("shop.edge-cdn.net.", Role.CDN, "provider of www.shop.test.: edge", "www.shop.test.")
+
+    async def run():
+        async with internet(shop_plan(), tmp_path) as means:
+            return await collect_evidence([Asked("www.shop.test."), point], means)
+
+    (look,) = asyncio.run(run()).tls("shop.edge-cdn.net.")
+    assert (look.server_name, look.verified) == ("www.shop.test.", True)
+    assert look.chain[0].names == ("www.shop.test",)
+
+
+def test_the_progress_is_told_until_the_end(tmp_path):
+    told = []
+
+    async def run():
+        async with internet(shop_plan(), tmp_path) as means:
+            await collect_evidence([Asked("shop.test."), Asked("tags.test.")], means, progress=told.append)
+
+    asyncio.run(run())
+    assert len(told) > 3
+    assert told[-1].done == told[-1].names == 2
+    assert [each.facts for each in told] == sorted(each.facts for each in told)
+
+
+def test_a_lost_datagram_is_sent_again(tmp_path):
+    plan = shop_plan()
+    machine = Machine([plan.zones["alpha-dns.test."], plan.zones["shop.test."], plan.zones["tags.test."]], {})
+    seen = set()
+
+    def forgetful(query):
+        key = query.question[0].to_text()
+        if key in seen:
+            return machine.answer(query).to_wire()
+        seen.add(key)
+        return None
+
+    spoiled = dict.fromkeys(plan.operators["alpha-dns.test."].addresses, forgetful)
+    change = lambda means: replace(means, limits=replace(QUICK, look_ms=900))  # noqa: E731
+    shop = audited(plan, tmp_path, "shop.test.", spoiled=spoiled, change=change)
+    assert shop.dns("shop.test.", "A").values
+    assert shop.dns("shop.test.", "NS").values
+
+
+def test_a_server_that_knows_no_edns_is_asked_without(tmp_path):
+    plan = shop_plan()
+    machine = Machine([plan.zones["alpha-dns.test."], plan.zones["shop.test."], plan.zones["tags.test."]], {})
+
+    def old(query):
+        response = machine.answer(query)
+        if query.edns >= 0:
+            response = dns.message.make_response(query)
+            response.set_rcode(dns.rcode.FORMERR)
+        return response.to_wire()
+
+    spoiled = dict.fromkeys(plan.operators["alpha-dns.test."].addresses, old)
+    assert audited(plan, tmp_path, "shop.test.", spoiled=spoiled).dns("shop.test.", "A").values
+
+
+@pytest.mark.parametrize("label", ["a[b", "a b", "a%2fb", "a\\.b", "a\\000b", "a@b", "_sip", "a" * 63])
+def test_odd_names_are_looked_at_as_far_as_they_go(tmp_path, label):
+    plan = shop_plan()
+    name = canonical_name(f"{label}.shop.test")
+    plan.zones["shop.test."].add(name, "A", plan.address("Odd"))
+    shop = audited(plan, tmp_path, name)
+    assert shop.dns(name, "A").values
+    assert shop.tls(name) or shop.unseen_of(name)

@@ -89,7 +89,7 @@ class _Builder:
                 self._other(own, target)
             for other in third_parties(self.view, host):
                 self._loaded(own, host, other)
-        for target in self.view.evidence.targets:
+        for target in self.view.evidence.asked:
             if target.depth == 0 and not target.parent and target.role in TARGET_ROLES:
                 self._edge(
                     own,

@@ -48,7 +48,7 @@ def configured_hosts(view: View, name: str) -> tuple[str, ...]:
     """The end points of the providers that the config names for a service."""
     start = f"{PROVIDER_OF}{name}"
     return tuple(
-        dict.fromkeys(t.name for t in view.evidence.targets if t.depth == 0 and t.why.startswith(start))
+        dict.fromkeys(t.name for t in view.evidence.asked if t.depth == 0 and t.why.startswith(start))
     )
 
 
@@ -56,7 +56,7 @@ def origins(view: View, name: str) -> tuple[str, ...]:
     """The origins that the config names for a service."""
     start = f"{ORIGIN_OF}{name}"
     return tuple(
-        dict.fromkeys(t.name for t in view.evidence.targets if t.depth == 0 and t.why.startswith(start))
+        dict.fromkeys(t.name for t in view.evidence.asked if t.depth == 0 and t.why.startswith(start))
     )
 
 

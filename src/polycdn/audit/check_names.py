@@ -7,9 +7,11 @@ from typing import Final
 from polycdn.audit.build import host_id, provider_id
 from polycdn.audit.carriers import carriage, is_private, origins
 from polycdn.audit.case import Case
+from polycdn.audit.domains import registrable
 from polycdn.audit.evidence import DnsLook, DnsStatus, Role
 from polycdn.audit.finding import Finding, Kind, Severity
 from polycdn.audit.names import host_of
+from polycdn.audit.table.provider import Table
 from polycdn.audit.table.suffix import SuffixIndex
 from polycdn.audit.view import Party
 
@@ -163,6 +165,38 @@ def consoles(case: Case) -> Iterator[Finding]:
                 (provider_id(carriers[both[0]].id), provider_id(only.id)), role="cdn",
             )  # fmt: skip
     yield from _logins(case)
+    yield from _registrars(case)
+
+
+def _registrars(case: Case) -> Iterator[Finding]:
+    """A registrar of the company that carries the traffic, or that alone answers for the zone."""
+    parties = {party.company: party for party in case.carriers() if party.is_known}
+    for _, operators in case.operators():
+        if len(operators) == 1 and operators[0].is_known:
+            parties.setdefault(operators[0].company, operators[0])
+    domains = dict.fromkeys(f"{registrable(host)}." for host in case.hosts)
+    for look in filter(None, map(case.view.evidence.registrations.get, domains)):
+        row = registrar_row(case.view.table, look.registrar)
+        other = parties.get(case.view.table.company_of(row)) if row else None
+        if row is None or other is None:
+            continue
+        yield case.finding(
+            Kind.CONSOLE, Severity.HIGH, look.domain, f"the registrar of {host_of(look.domain)} fails with {other.name}",
+            f"{host_of(look.domain)} is registered at {look.registrar}, of the company that the service depends on "
+            f"already. When {other.name} fails, the nameservers may not be changed where it would help.",
+            "move the domain to a registrar that carries nothing else of the service",
+            (f"registrar {look.registrar} (RDAP)",), (provider_id(other.id), provider_id(row)), affected_bp=5_000,
+            role="dns",
+        )  # fmt: skip
+
+
+def registrar_row(table: Table, registrar: str) -> str | None:
+    """The table's row of a registrar, by the first word of its name ("Cloudflare, Inc."); None = not known."""
+    words = {word.strip(",.") for word in registrar.casefold().split()}
+    for row in table.providers.values():
+        if "registrar" in row.roles and row.name.casefold().split()[0] in words:
+            return row.id
+    return None
 
 
 def _logins(case: Case) -> Iterator[Finding]:
@@ -170,7 +204,7 @@ def _logins(case: Case) -> Iterator[Finding]:
     carriers |= {party.id: party for _, each in case.operators() for party in each if len(each) == 1}
     companies = {party.company: party for party in carriers.values()}
     words = {Role.IDENTITY: "login", Role.STATUS: "status page"}
-    for target in case.view.evidence.targets:
+    for target in case.view.evidence.asked:
         if target.depth or target.parent or target.role not in words:
             continue
         found = carriage(case.view, target.name)

@@ -29,7 +29,7 @@ def _names_below(case: Case) -> set[str]:
         found |= {*configured_hosts(case.view, host), *origins(case.view, host)}
     found |= {
         t.name
-        for t in case.view.evidence.targets
+        for t in case.view.evidence.asked
         if not t.depth and not t.parent and t.role is not Role.SERVICE
     }
     queue = list(found)

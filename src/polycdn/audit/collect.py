@@ -29,6 +29,7 @@ from polycdn.audit.looking import Looking, Tools, networks_at
 from polycdn.audit.names import name_of_host
 from polycdn.audit.places import Place, Places
 from polycdn.audit.purse import Limits, Purse, SpentError
+from polycdn.audit.registration import BOOTSTRAP
 from polycdn.audit.remembered import Remembered
 from polycdn.audit.request import Getter
 from polycdn.audit.resolve import ROOTS, Resolver
@@ -41,6 +42,9 @@ KNOWN_MAX: Final = 8_192
 """So many facts and dependencies are remembered as told, so that they are not told again."""
 
 
+FACTS_A_WORD: Final = 16
+"""After so many facts the progress is told."""
+CONNECTIONS_KEPT: Final = 64
 HANDSHAKES_KEPT_MAX: Final = 256
 
 LIMITS: Final = Limits()
@@ -66,7 +70,8 @@ class Means:
     """What is looked with. `forwarder`: ask this resolver instead of going down from the `roots`.
 
     `networks` is the table's file; `pages` were recorded elsewhere (HAR); `zones` stand for their servers.
-    `browser` also loads the pages of the names that were asked for, None = HTML alone is read.
+    `browser` also loads the pages of the names that were asked for, None = HTML alone is read. `bootstrap`:
+    where the registries to ask for registrars are listed, "" = none is asked.
     """
 
     clock: Clock
@@ -79,6 +84,7 @@ class Means:
     zones: tuple[ZoneFile, ...] = ()
     pages: tuple[PageLook, ...] = ()
     browser: Browser | None = None
+    bootstrap: str = BOOTSTRAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +120,28 @@ async def collect(
     Never raises for anything that the world does: what could not be seen is told as `Unseen`. Each name ends
     within its own budget.
     """
-    told = _Told(sink)
-    slots = asyncio.Semaphore(means.limits.names_at_once)
     done = 0
+
+    def tell(facts: int) -> None:
+        if progress:
+            progress(Progress(done, len(asked), facts))
+
+    told = _Told(sink, tell)
+    slots = asyncio.Semaphore(means.limits.names_at_once)
 
     async def one(each: Asked) -> None:
         nonlocal done
         async with slots:
             await _Audit(each, means, tools, told).run()
         done += 1
-        if progress:
-            progress(Progress(done, len(asked), told.facts))
+        tell(told.facts)
 
     async with _tools(means) as tools, asyncio.TaskGroup() as group:
         for each in asked:
             group.create_task(one(each))
+    for page in means.pages:
+        if page.url not in told.pages:
+            told.tell(Unseen(page.url, "page", "bad: recorded for a host that was not audited"))
 
 
 @asynccontextmanager
@@ -136,6 +149,7 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
     limits, clock, places = means.limits, means.clock, means.places
     resolver = Resolver(Asker(places, limits), clock, means.roots, means.forwarder, means.zones)
     handshakes: Remembered[TlsLook] = Remembered(HANDSHAKES_KEPT_MAX)
+    registries: Remembered[dict[str, str]] = Remembered()
     networks = networks_at(means.networks) if means.networks else None
 
     async def address_of(name: str, purse: Purse) -> str:
@@ -145,16 +159,18 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
                 return look.values[0]
         return ""
 
-    async with Multi() as multi:
+    async with Multi(CONNECTIONS_KEPT) as multi:
         getter = Getter(multi, places, clock, limits, means.ca_file)
         fetcher = Fetcher(getter, address_of, limits.page_bytes)
         try:
+            handshaker = Handshaker(places, clock, limits, means.ca_file)
             yield Tools(
-                resolver, Handshaker(places, clock, limits, means.ca_file), fetcher, handshakes, networks
+                resolver, handshaker, fetcher, handshakes, networks, clock, registries, means.bootstrap
             )
         finally:
             await fetcher.close()
             await handshakes.close()
+            await registries.close()
             await resolver.close()
             if networks:
                 networks.close()
@@ -163,11 +179,13 @@ async def _tools(means: Means) -> AsyncIterator[Tools]:
 class _Told:
     """Tells facts, those of the latest past only once; remembers which dependencies were followed."""
 
-    def __init__(self, sink: Callable[[Fact], None]) -> None:
+    def __init__(self, sink: Callable[[Fact], None], progress: Callable[[int], None]) -> None:
         self._sink = sink
+        self._progress = progress
         self._known: OrderedDict[int, None] = OrderedDict()
         self._followed: OrderedDict[tuple[str, bool, bool], int] = OrderedDict()
         self.facts = 0
+        self.pages: set[str] = set()
         self.browsing = asyncio.Semaphore(1)
 
     def tell(self, fact: Fact) -> None:
@@ -180,6 +198,8 @@ class _Told:
             self._known.popitem(last=False)
         self.facts += 1
         self._sink(fact)
+        if self.facts % FACTS_A_WORD == 0:
+            self._progress(self.facts)
 
     def is_news(self, target: Target) -> bool:
         """Whether a target was not followed yet from a place as near as this."""
@@ -285,6 +305,7 @@ class _Audit:
     async def _mail_leads(self, target: Target) -> list[Lead]:
         if target.parent:
             return []
+        await self._looking.registration(target.name)
         return mail_hosts(target, await self._looking.dns(target.name, "MX"))
 
     async def _caa(self, target: Target) -> list[Lead]:
@@ -303,6 +324,7 @@ class _Audit:
         for page in self._means.pages:
             if name_of_host(urlsplit(page.url).hostname or "") == target.name:
                 self._told.tell(page)
+                self._told.pages.add(page.url)
                 leads += loaded(target, page.url, page.resources)
         return leads
 

@@ -251,13 +251,28 @@ class NetworkLook:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationLook:
+    """At which registrar a domain is, "" = the registry does not say. `registrar_id`: IANA's number.
+
+    `expires_ms` 0 = not said. `statuses` as RDAP has them ("client transfer prohibited").
+    """
+
+    domain: str
+    registrar: str = ""
+    registrar_id: str = ""
+    expires_ms: int = 0
+    statuses: tuple[str, ...] = ()
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Unseen:
     """Something that could not be looked at. `subject` is the canonical name, address or URL.
 
-    `what`: "dns NS", "zone", "tls", "http", "page", "network", "dependencies", "browser", "ttl". `why` begins
-    with "budget", "deadline", "depth" (it goes on below the depth that was asked for), "refused", "timeout",
-    "loop", "too large", "bad" or "not configured"; words may follow after ": ". Becomes UNKNOWN in findings,
-    never fine.
+    `what`: "dns NS", "zone", "tls", "http", "page", "network", "dependencies", "browser", "ttl", "registrar".
+    `why` begins with "budget", "deadline", "depth" (it goes on below the depth that was asked for),
+    "refused", "timeout", "loop", "too large", "bad" or "not configured"; words may follow after ": ".
+    Becomes UNKNOWN in findings, never fine.
     """
 
     subject: str
@@ -265,13 +280,22 @@ class Unseen:
     why: str
 
 
-Fact = Target | DnsLook | TlsLook | HttpLook | PageLook | NetworkLook | Unseen
+Fact = Target | DnsLook | TlsLook | HttpLook | PageLook | NetworkLook | RegistrationLook | Unseen
 """What an evidence file has a line for."""
 
-FACT_TYPES: tuple[type, ...] = (Target, DnsLook, TlsLook, HttpLook, PageLook, NetworkLook, Unseen)
+FACT_TYPES: tuple[type, ...] = (
+    Target,
+    DnsLook,
+    TlsLook,
+    HttpLook,
+    PageLook,
+    NetworkLook,
+    RegistrationLook,
+    Unseen,
+)
 
 _Key = TypeVar("_Key")
-_Kind = TypeVar("_Kind", Target, DnsLook, TlsLook, HttpLook, PageLook, NetworkLook, Unseen)
+_Kind = TypeVar("_Kind", Target, DnsLook, TlsLook, HttpLook, PageLook, NetworkLook, RegistrationLook, Unseen)
 
 
 @dataclass(frozen=True)
@@ -301,6 +325,11 @@ class Evidence:
     def networks(self) -> dict[str, NetworkLook]:
         """By address."""
         return {look.address: look for look in self._of(NetworkLook)}
+
+    @cached_property
+    def registrations(self) -> dict[str, RegistrationLook]:
+        """By domain."""
+        return {look.domain: look for look in self._of(RegistrationLook)}
 
     def children(self, name: str) -> tuple[Target, ...]:
         """The direct dependencies of a name that were followed."""
@@ -386,8 +415,10 @@ def _identity(fact: Fact) -> tuple[object, ...]:
             return (4, fact.url, 0, fact.source)
         case NetworkLook():
             return (5, fact.address)
+        case RegistrationLook():
+            return (6, fact.domain)
         case Unseen():
-            return (6, fact.subject, 0, fact.what, fact.why)
+            return (7, fact.subject, 0, fact.what, fact.why)
 
 
 def _rank(fact: Fact) -> tuple[int, str]:

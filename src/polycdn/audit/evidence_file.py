@@ -19,6 +19,7 @@ from polycdn.audit.evidence import (
     HttpLook,
     NetworkLook,
     PageLook,
+    RegistrationLook,
     Target,
     TlsLook,
     Unseen,
@@ -43,6 +44,7 @@ KINDS: Final[dict[str, type]] = {
     "http": HttpLook,
     "page": PageLook,
     "network": NetworkLook,
+    "registration": RegistrationLook,
     "unseen": Unseen,
 }
 KIND_OF: Final = {made: kind for kind, made in KINDS.items()}
@@ -183,6 +185,8 @@ def _names_in(fact: Fact) -> tuple[str, ...]:
             return (fact.name,)
         case TlsLook():
             return (fact.host,)
+        case RegistrationLook():
+            return (fact.domain,)
         case _:
             return ()
 

@@ -60,17 +60,38 @@ class Fetcher:
                 )
             url = look.location
 
+    async def content(self, url: str, purse: Purse) -> bytes:
+        """The body of a URL after its redirects; b"" when there is none. Raises SpentError."""
+        for _ in range(REDIRECTS_MAX):
+            got = await self._got(url, purse)
+            look = got.look if got else None
+            if got is None or look is None or look.status is not HttpStatus.OK:
+                return b""
+            if not 300 <= look.code < 400:
+                return got.body if look.code == 200 and not look.truncated else b""
+            url = look.location
+            if not url.startswith("https://"):
+                return b""
+        return b""
+
     async def _hop(self, url: str, purse: Purse) -> tuple[HttpLook, PageLook | None]:
         return await self._hops.get(url, lambda: self._made(url, purse))
 
     async def _made(self, url: str, purse: Purse) -> tuple[HttpLook, PageLook | None]:
-        name = name_of_host(urlsplit(url).hostname or "")
-        address = await self._resolve(name, purse) if name else (urlsplit(url).hostname or "")
-        if not address:
+        got = await self._got(url, purse)
+        if got is None:
             return HttpLook(url, "", HttpStatus.BAD, why="the host has no address"), None
-        purse.spend()
-        got = await self._getter.get(url, address, self._page_bytes_max)
         return got.look, await _page(got)
+
+    async def _got(self, url: str, purse: Purse) -> Got | None:
+        """The answer of a URL; None when its host has no address."""
+        host = urlsplit(url).hostname or ""
+        name = name_of_host(host)
+        address = await self._resolve(name, purse) if name else host
+        if not address:
+            return None
+        purse.spend()
+        return await self._getter.get(url, address, self._page_bytes_max)
 
 
 async def _page(got: Got) -> PageLook | None:

@@ -67,9 +67,10 @@ class Handshaker:
                 host, address, port, TlsStatus.REFUSED, why=why, at_ms=start_ms, server_name=server_name
             )
         shown = _Shown()
-        connection = _connection(self._context, host_of(server_name or host), shown)
         status, why = TlsStatus.OK, ""
+        connection = SSL.Connection(self._context, None)
         try:
+            _prepare(connection, host_of(server_name or host), shown)
             async with self._slots, asyncio.timeout(self._deadline_s):
                 await _shake(connection, place)
         except TimeoutError:
@@ -94,13 +95,11 @@ def _context(ca_file: str) -> SSL.Context:
     return context
 
 
-def _connection(context: SSL.Context, host: str, shown: _Shown) -> SSL.Connection:
-    connection = SSL.Connection(context, None)
+def _prepare(connection: SSL.Connection, host: str, shown: _Shown) -> None:
     connection.set_app_data(shown)
     connection.set_tlsext_host_name(host.encode("ascii"))
     connection.request_ocsp()
     connection.set_connect_state()
-    return connection
 
 
 def _take_fault(connection: SSL.Connection, _seen: crypto.X509, code: int, depth: int, is_good: int) -> bool:

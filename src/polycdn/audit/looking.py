@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from polycdn.audit.domains import registrable
 from polycdn.audit.evidence import (
     DnsLook,
     DnsStatus,
@@ -22,8 +23,11 @@ from polycdn.audit.handshake import HTTPS_PORT, Handshaker
 from polycdn.audit.names import host_of, parents_of
 from polycdn.audit.networks import Networks
 from polycdn.audit.purse import Purse, SpentError
+from polycdn.audit.registration import registration_of, services_of
 from polycdn.audit.remembered import Remembered
+from polycdn.audit.request import absolute
 from polycdn.audit.resolve import Resolver
+from polycdn.model.units import Clock
 
 ADDRESSES_MAX: Final = 16
 """So many addresses of a name are looked up in the table of networks."""
@@ -54,6 +58,9 @@ class Tools:
     fetcher: Fetcher
     handshakes: Remembered[TlsLook]
     networks: Networks | None
+    clock: Clock
+    registries: Remembered[dict[str, str]]
+    bootstrap: str
 
 
 class Looking:
@@ -108,6 +115,35 @@ class Looking:
                 self._emit(Unseen(address, "network", "not configured: no table of networks was imported"))
         return found, four
 
+    async def registration(self, name: str) -> None:
+        """At which registrar the domain of a name is."""
+        domain = f"{registrable(name)}."
+        try:
+            why = await self._registration(domain)
+        except SpentError as spent:
+            why = spent.why
+        if why:
+            self._emit(Unseen(name, "registrar", why))
+
+    async def _registration(self, domain: str) -> str:
+        """Tells the registration of a domain; gives why it cannot, "" = told."""
+        tools = self._tools
+        if not tools.bootstrap:
+            return "not configured: registries are not asked"
+        services = await tools.registries.get(tools.bootstrap, self._registries)
+        base = services.get(domain.rstrip(".").rpartition(".")[2], "")
+        if not base:
+            return "bad: it is not known whom to ask about this top-level domain"
+        content = await tools.fetcher.content(f"{base.rstrip('/')}/domain/{host_of(domain)}", self._purse)
+        look = registration_of(domain, content, tools.clock.now_ms())
+        if look is None:
+            return "bad: the registry gives no answer"
+        self._emit(look)
+        return "" if look.registrar else "bad: the registry does not name the registrar"
+
+    async def _registries(self) -> dict[str, str]:
+        return services_of(await self._tools.fetcher.content(self._tools.bootstrap, self._purse))
+
     async def tls(self, name: str, addresses: Iterable[str], server_name: str = "") -> list[TlsLook]:
         """A handshake with each address, for `server_name` instead of the name when there is one."""
         looks = await asyncio.gather(*(self._handshake(name, each, server_name) for each in addresses))
@@ -130,6 +166,9 @@ class Looking:
 
     async def page(self, name: str) -> Fetched | None:
         """The front page of a name over HTTPS, over HTTP when nobody speaks HTTPS there."""
+        if not absolute("", f"https://{host_of(name)}/"):
+            self._emit(Unseen(name, "http", "bad: no URL can have this name"))
+            return None
         fetched = await self.get(name, f"https://{host_of(name)}/", follow=True)
         if fetched and len(fetched.looks) == 1 and fetched.looks[0].status is HttpStatus.REFUSED:
             fetched = await self.get(name, f"http://{host_of(name)}/", follow=True) or fetched

@@ -74,7 +74,7 @@ def _row(line: str) -> Row | None:
         raise ValueError(f"{len(fields)} fields")
     first, last = packed(fields[0].strip()), packed(fields[1].strip())
     if len(first) != len(last) or first > last:
-        raise ValueError(f"a range from {fields[0]} to {fields[1]}"[:120])
+        raise ValueError(f"a range from {fields[0]!r} to {fields[1]!r}"[:120])
     digits = fields[2].strip().upper().removeprefix("AS")
     if not (digits.isascii() and digits.isdecimal() and int(digits) < 2**32):
         raise ValueError(f"AS number {fields[2]!r}"[:80])

@@ -50,7 +50,7 @@ def read_places(path: Path) -> Places:
             seen, real = line.split()
             moved[_place(seen)] = _place(real)
         except ValueError:
-            faults.append(_fault(f"{path}:{number}", line[:80]))
+            faults.append(_fault(f"{path}:{number}", repr(line[:80])))
     if faults:
         raise ConfigError(tuple(faults[:20]))
     return Places(moved)

@@ -17,7 +17,7 @@ class Limits:
     `lookups` counts every question to a server, handshake and request. `per_target_max`: so many dependencies
     of one target are followed, the rest is told as unseen. `look_ms`: the deadline of one question to one
     server; `page_ms` and `page_bytes` those of a page. `names_at_once` names are audited at the same time,
-    with `looks_at_once` open sockets.
+    with `looks_at_once` open sockets of each kind (DNS, TLS, HTTP).
     """
 
     depth: int = DEPTH_MAX
@@ -28,7 +28,7 @@ class Limits:
     page_ms: int = 15_000
     page_bytes: int = 2 * 1024 * 1024
     names_at_once: int = 32
-    looks_at_once: int = 256
+    looks_at_once: int = 128
 
 
 class SpentError(Exception):

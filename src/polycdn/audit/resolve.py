@@ -190,7 +190,8 @@ def _read(said: Said, cut: Cut, name: dns.name.Name, rtype: RdataType) -> _Step 
     message = said.message
     if message is None or message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         return None
-    if message.answer or message.rcode() == dns.rcode.NXDOMAIN:
+    is_answer = any(rrset.name == name and rrset.rdtype in (rtype, CNAME) for rrset in message.answer)
+    if is_answer or message.rcode() == dns.rcode.NXDOMAIN:
         return _Step(DnsStatus.NOERROR, message)
     below = _referral(message, cut, name)
     if below is not None and not (rtype == DS and below.zone == name):

@@ -101,6 +101,7 @@ def parse_zone(content: bytes, place: str) -> ZoneFile:
         zone = dns.zone.from_text(text, origin=origin, relativize=False, check_origin=True)
     except (dns.exception.DNSException, ValueError, KeyError, OverflowError, AttributeError) as error:
         words = str(error)[:200].replace("<string>:", "near line ") or type(error).__name__
+        words = words if words.isprintable() else repr(words)
         raise ConfigError((_fault(place, words),)) from None
     return ZoneFile(zone)
 

@@ -14,6 +14,7 @@ from polycdn.cli.state import JsonOption, print_json
 from polycdn.errors import ConfigError, Fault, UnavailableError
 
 if TYPE_CHECKING:
+    from polycdn.audit.browser import Browser
     from polycdn.audit.collect import Asked, Means
     from polycdn.audit.evidence import Evidence, PageLook
     from polycdn.audit.findings import Audit
@@ -45,6 +46,8 @@ class _Sources:
     roots: Sequence[str]
     ca_file: str | None
     networks: Path | None
+    resolver: str | None
+    is_browsed: bool
 
 
 def audit(
@@ -69,6 +72,8 @@ def audit(
     root: Annotated[list[str] | None, typer.Option("--root", metavar="ADDRESS", help="Root nameservers of a lab (repeatable).")] = None,
     ca_file: Annotated[str | None, typer.Option("--ca-file", metavar="FILE", help="Trust these CAs instead of the usual ones.")] = None,
     networks: Annotated[Path | None, typer.Option("--networks", metavar="FILE", help="The table of networks; default: that of polycdn data import.")] = None,
+    resolver: Annotated[str | None, typer.Option("--resolver", metavar="ADDRESS[:PORT]", help="Ask this resolver, where the network lets nothing else through; TTLs stay unknown.")] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Load pages in a headless Chromium too: what scripts load is seen.")] = False,
 ) -> int:  # fmt: skip
     """Show what a service depends on, where its redundancy is one basket, and what to do about it.
 
@@ -86,7 +91,7 @@ def audit(
         raise _fault("--fail-on", repr(fail_on), ", ".join(SEVERITIES), "choose one of them")
     sources = _Sources(
         domains or (), config, login or (), status or (), har, zone, evidence, save, depth, budget, deadline, places,
-        root or (), ca_file, networks,
+        root or (), ca_file, networks, resolver, browser,
     )  # fmt: skip
     found = _audited(_evidence(sources), users, ttl)
     version = _version()
@@ -196,7 +201,31 @@ def _means(sources: _Sources, pages: "tuple[PageLook, ...]") -> "Means":
         networks=sources.networks or default_table(),
         zones=(read_zone(sources.zone),) if sources.zone else (),
         pages=pages,
+        forwarder=_resolver(sources.resolver) if sources.resolver else None,
+        browser=_browser() if sources.is_browsed else None,
     )
+
+
+def _resolver(text: str) -> tuple[str, int]:
+    from ipaddress import ip_address
+
+    address, _, port = text.rpartition(":") if text.count(":") == 1 or "]" in text else (text, "", "53")
+    try:
+        place = (str(ip_address(address.strip("[]"))), int(port))
+    except ValueError:
+        place = ("", 0)
+    if not 0 < place[1] < 65_536:
+        raise _fault("--resolver", repr(text[:80]), "ADDRESS or ADDRESS:PORT", "name the address of a resolver")
+    return place
+
+
+def _browser() -> "Browser":
+    from polycdn.audit.browser import find_browser
+
+    found = find_browser()
+    if found is None:
+        raise UnavailableError("--browser: there is no Chromium on this machine; leave the option out")
+    return found
 
 
 def _collected(asked: "Sequence[Asked]", means: "Means") -> "Evidence":

@@ -36,12 +36,14 @@ def _who(audit: "Audit") -> Table:
             joint = " | " if any(each["redundant"] for each in host["carriers"]) else " > "
             worst = service["worst"] or "none"
             table.add_row(
-                Text(host["name"]),
-                Text("not seen" if host["dns"] is None else " | ".join(each["name"] for each in host["dns"])),
-                Text(joint.join(each["name"] for each in host["carriers"]) or "not seen"),
-                Text(", ".join(dict.fromkeys(each["name"] for each in host["cas"])) or "not seen"),
-                Text(str(len(host["third_parties"]))),
-                Text(worst if at == 0 else "", style=STYLES.get(worst, "green")),
+                _text(host["name"]),
+                _text(
+                    "not seen" if host["dns"] is None else " | ".join(each["name"] for each in host["dns"])
+                ),
+                _text(joint.join(each["name"] for each in host["carriers"]) or "not seen"),
+                _text(", ".join(dict.fromkeys(each["name"] for each in host["cas"])) or "not seen"),
+                _text(str(len(host["third_parties"]))),
+                _text(worst if at == 0 else "", style=STYLES.get(worst, "green")),
             )
     return table
 
@@ -56,14 +58,14 @@ def _print_findings(audit: "Audit", console: Console) -> None:
     table.add_column("user-minutes\na year", justify="right")
     table.add_column("finding", overflow="fold")
     for each in known:
-        text = Text(each.title, style="bold")
+        text = _text(each.title, style="bold")
         for line in each.evidence[:3]:
-            text.append(f"\n  {line}", style="not bold dim")
-        text.append(f"\ndo: {each.remedy}", style="not bold")
+            text.append(f"\n  {shown(line)}", style="not bold dim")
+        text.append(f"\ndo: {shown(each.remedy)}", style="not bold")
         if each.incident:
             text.append(f"\nlike: {each.incident}", style="not bold dim")
         table.add_row(
-            Text(str(each.severity), style=STYLES[str(each.severity)]), f"{each.user_minutes:,}", text
+            _text(str(each.severity), style=STYLES[str(each.severity)]), f"{each.user_minutes:,}", text
         )
     console.print(table)
     if unknown:
@@ -71,14 +73,14 @@ def _print_findings(audit: "Audit", console: Console) -> None:
             f"{len(unknown)} things could not be seen (UNKNOWN, not fine):", style=STYLES["unknown"]
         )
         for each in unknown[:UNKNOWN_SHOWN]:
-            console.print(f"  {each.evidence[0]}", markup=False, highlight=False)
+            console.print(f"  {shown(each.evidence[0])}", markup=False, highlight=False)
         if len(unknown) > UNKNOWN_SHOWN:
             console.print(f"  and {len(unknown) - UNKNOWN_SHOWN} more (--json has all)", markup=False)
 
 
 def tree_of(graph: "Graph", root: str) -> Tree:
     """What is below a node; "!" marks what it does not work without, "…" what is shown further up."""
-    tree = Tree(Text(f"{graph.label(root)}   (! = nothing works without it)"))
+    tree = Tree(_text(f"{graph.label(root)}   (! = nothing works without it)"))
     seen = {root}
     queue: list[tuple[Tree, str, int]] = [(tree, root, 0)]
     lines = 0
@@ -93,7 +95,7 @@ def tree_of(graph: "Graph", root: str) -> Tree:
                 seen.add(edge.target)
                 queue.append((twig, edge.target, depth + 1))
     if lines > TREE_LINES_MAX:
-        tree.add(Text(f"{lines - TREE_LINES_MAX} more (--json has all)"))
+        tree.add(_text(f"{lines - TREE_LINES_MAX} more (--json has all)"))
     return tree
 
 
@@ -102,4 +104,13 @@ def _line(graph: "Graph", edge: "Edge", is_seen: bool) -> Text:
     text = f"{mark} {edge.role}: {graph.label(edge.target)}" + (
         " …" if is_seen and graph.out.get(edge.target) else ""
     )
-    return Text(text, style="red" if edge.is_critical else "")
+    return _text(text, style="red" if edge.is_critical else "")
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(shown(words), style=style)
+
+
+def shown(words: str) -> str:
+    """Words of strangers (a certificate's issuer, a header) without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in words)

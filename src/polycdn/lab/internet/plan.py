@@ -65,7 +65,7 @@ class Site:
     """What answers HTTPS for a host. `days` until its certificate ends; `names` more names in it.
 
     `location` redirects all requests; `is_stapling` sends an OCSP response in the handshake. `drip_ms`: the
-    body comes byte by byte, so far apart; 0 = at once.
+    body comes byte by byte, so far apart; 0 = at once. `paths`: other bodies, by path.
     """
 
     host: str
@@ -78,6 +78,7 @@ class Site:
     is_stapling: bool = True
     location: str = ""
     drip_ms: int = 0
+    paths: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(slots=True)

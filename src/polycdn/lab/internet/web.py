@@ -103,22 +103,23 @@ class Web:
         head = parse_head(raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         await asyncio.sleep(self._delay_s)
         site = self._sites.get(head.fields.get("host", "").partition(":")[0])
-        for part in self._answer(site):
+        for part in self._answer(site, head.first[1]):
             connection.sendall(part)
             await _flush(connection, writer)
             if site and site.drip_ms:
                 await asyncio.sleep(site.drip_ms / 1000)
         return not head.is_last
 
-    def _answer(self, site: Site | None) -> tuple[bytes, ...]:
+    def _answer(self, site: Site | None, path: str) -> tuple[bytes, ...]:
         if site is None:
             return (answer_head(404, {"content-length": "0"}),)
-        fields = {"content-length": str(len(site.body)), "content-type": site.content_type}
+        body = dict(site.paths).get(path, site.body)
+        fields = {"content-length": str(len(body)), "content-type": site.content_type}
         fields |= dict(site.headers)
         if site.location:
             return (answer_head(301, fields | {"location": site.location, "content-length": "0"}),)
         size = 1 if site.drip_ms else READ_BYTES
-        pieces = [site.body[at : at + size] for at in range(0, len(site.body), size)]
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
         return (answer_head(200, fields), *pieces)
 
 
