@@ -46,18 +46,12 @@ def carriage(view: View, name: str) -> Carriage:
 
 def configured_hosts(view: View, name: str) -> tuple[str, ...]:
     """The end points of the providers that the config names for a service."""
-    start = f"{PROVIDER_OF}{name}"
-    return tuple(
-        dict.fromkeys(t.name for t in view.evidence.asked if t.depth == 0 and t.why.startswith(start))
-    )
+    return view.companions.get(f"{PROVIDER_OF}{name}", ())
 
 
 def origins(view: View, name: str) -> tuple[str, ...]:
     """The origins that the config names for a service."""
-    start = f"{ORIGIN_OF}{name}"
-    return tuple(
-        dict.fromkeys(t.name for t in view.evidence.asked if t.depth == 0 and t.why.startswith(start))
-    )
+    return view.companions.get(f"{ORIGIN_OF}{name}", ())
 
 
 def _of_several(view: View, hosts: tuple[str, ...]) -> Carriage:

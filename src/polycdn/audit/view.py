@@ -1,7 +1,7 @@
 """Evidence read through the provider table: who serves a name, answers for its zone, certifies it. Pure."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -69,6 +69,16 @@ class View:
             if host:
                 found.setdefault(host, []).append(look)
         return {host: tuple(each) for host, each in found.items()}
+
+    @cached_property
+    def companions(self) -> dict[str, tuple[str, ...]]:
+        """The names that were asked for beside others, by `why` up to a colon ("provider of NAME")."""
+        found: dict[str, list[str]] = {}
+        for target in self.evidence.asked:
+            names = found.setdefault(target.why.partition(": ")[0], [])
+            if target.name not in names[-1:]:
+                names.append(target.name)
+        return {why: tuple(dict.fromkeys(names)) for why, names in found.items()}
 
     def chain(self, name: str) -> tuple[str, ...]:
         """The names that a name leads through by CNAME records."""
@@ -205,6 +215,7 @@ class View:
         return tuple(target for target in self.evidence.children(name) if target.role is role)
 
 
+@lru_cache(maxsize=65_536)
 def host_of_url(url: str) -> str | None:
     """The canonical name in a URL; None for an address or for what is no URL."""
     try:
