@@ -123,6 +123,18 @@ def test_one_way_to_a_host_is_found_and_named():
     assert "bunny.net only" in only.title
 
 
+def test_providers_that_the_config_names_by_address_can_take_over():
+    one = without(sound(), look("shop.test.", "A", "192.0.2.1"))
+    both = [
+        *one,
+        asked("a.edge.net.", Role.CDN, "provider of shop.test.: a"),
+        asked("shop.test.", Role.CDN, "provider of shop.test.: own at 198.51.100.1"),
+    ]
+    assert Kind.ONE_CDN in found(one)
+    assert Kind.ONE_CDN not in found(both)
+    assert found(both[:-1])[Kind.ONE_CDN].nodes == ("provider:edge.net",)
+
+
 def test_the_latest_outage_of_the_same_company_is_what_it_resembles():
     facts = without(sound(), look("shop.test.", "A", "192.0.2.1", chain=("shop.cdn.cloudflare.net.",)))
     assert found(facts)[Kind.ONE_CDN].incident == "2026-02-20-cloudflare"
