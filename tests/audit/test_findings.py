@@ -285,6 +285,15 @@ def test_what_was_not_seen_is_unknown_and_never_fine():
     assert any("DNS operators" in each.title for each in unknown(blind))
 
 
+def test_the_same_that_many_lack_is_one_finding_that_names_them():
+    many = [
+        Unseen(address, "network", "not configured: no table") for address in ("192.0.2.1", "198.51.100.1")
+    ]
+    (one,) = unknown([*sound(), *many])
+    assert one.evidence == ("192.0.2.1, 198.51.100.1: network: not configured: no table",)
+    assert "polycdn data import" in one.remedy
+
+
 def test_findings_are_ordered_by_user_minutes_and_the_unknown_come_last():
     facts = without(
         sound(),
