@@ -215,7 +215,9 @@ def _resolver(text: str) -> tuple[str, int]:
     except ValueError:
         place = ("", 0)
     if not 0 < place[1] < 65_536:
-        raise _fault("--resolver", repr(text[:80]), "ADDRESS or ADDRESS:PORT", "name the address of a resolver")
+        raise _fault(
+            "--resolver", repr(text[:80]), "ADDRESS or ADDRESS:PORT", "name the address of a resolver"
+        )
     return place
 
 
