@@ -22,7 +22,7 @@ from small import (
 )
 
 from polycdn.audit.case import Bounds
-from polycdn.audit.evidence import DnsStatus, Role, Target, Unseen, evidence_of
+from polycdn.audit.evidence import DnsStatus, RegistrationLook, Role, Target, Unseen, evidence_of
 from polycdn.audit.finding import Kind, Severity
 from polycdn.audit.findings import audit_of
 from polycdn.incidents import all_ids
@@ -161,6 +161,15 @@ def test_a_login_at_the_services_only_operator_is_found_and_one_elsewhere_is_not
     ]
     assert Kind.CONSOLE in found([*shop, *login, *zone("login.test.", "ns2.first-dns.net.")])
     assert Kind.CONSOLE not in found([*shop, *login, *zone("login.test.", "ns1.far-dns.com.")])
+
+
+def test_a_registrar_of_the_company_that_is_the_only_operator_is_found():
+    facts = without(sound(), *zone("shop.test.", "ns1.domaincontrol.com."))
+    here = RegistrationLook("shop.test.", "GoDaddy.com, LLC", "146")
+    elsewhere = RegistrationLook("shop.test.", "Gandi SAS", "81")
+    assert "registrar" in found([*facts, here])[Kind.CONSOLE].title
+    assert Kind.CONSOLE not in found([*facts, elsewhere])
+    assert Kind.CONSOLE not in found([*sound(), here])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from polycdn.audit.build import host_id, provider_id
 from polycdn.audit.carriers import carriage, is_private, origins
 from polycdn.audit.case import Case
 from polycdn.audit.domains import registrable
-from polycdn.audit.evidence import DnsLook, DnsStatus, Role
+from polycdn.audit.evidence import DnsLook, DnsStatus, RegistrationLook, Role
 from polycdn.audit.finding import Finding, Kind, Severity
 from polycdn.audit.names import host_of
 from polycdn.audit.table.provider import Table
@@ -176,7 +176,7 @@ def _registrars(case: Case) -> Iterator[Finding]:
             parties.setdefault(operators[0].company, operators[0])
     domains = dict.fromkeys(f"{registrable(host)}." for host in case.hosts)
     for look in filter(None, map(case.view.evidence.registrations.get, domains)):
-        row = registrar_row(case.view.table, look.registrar)
+        row = registrar_row(case.view.table, look)
         other = parties.get(case.view.table.company_of(row)) if row else None
         if row is None or other is None:
             continue
@@ -190,9 +190,12 @@ def _registrars(case: Case) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def registrar_row(table: Table, registrar: str) -> str | None:
-    """The table's row of a registrar, by the first word of its name ("Cloudflare, Inc."); None = not known."""
-    words = {word.strip(",.") for word in registrar.casefold().split()}
+def registrar_row(table: Table, look: RegistrationLook) -> str | None:
+    """The table's row of a registrar: by its number in IANA's list, else by the first word of its name."""
+    numbered = table.by_registrar(look.registrar_id)
+    if numbered:
+        return numbered[0]
+    words = {word.strip(",.") for word in look.registrar.casefold().split()}
     for row in table.providers.values():
         if "registrar" in row.roles and row.name.casefold().split()[0] in words:
             return row.id

@@ -16,7 +16,20 @@ from polycdn.errors import ConfigError, Fault
 MARKS: Final = ("cname", "ns", "mx", "hosts", "cert_names", "caa", "console")
 TEXTS: Final = ("headers", "behaviour", "issuers")
 FIELDS: Final = frozenset(
-    {*MARKS, *TEXTS, "id", "name", "company", "roles", "asns", "ranges", "ranges_are_shared", "uses", "note"}
+    {
+        *MARKS,
+        *TEXTS,
+        "registrar_ids",
+        "id",
+        "name",
+        "company",
+        "roles",
+        "asns",
+        "ranges",
+        "ranges_are_shared",
+        "uses",
+        "note",
+    }
     | {"source", "date", "shares"}
 )
 UNIQUE: Final = ("cname", "ns", "mx", "hosts", "caa")
@@ -100,6 +113,11 @@ def _check_row(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
             elif "." not in suffix and field != "caa":
                 faults.append(_fault(place, f"{field} {suffix!r}", "two labels or more", "make it longer"))
     faults += [
+        _fault(place, f"registrar id {number!r}", "a number of IANA's list", "mend it")
+        for number in raw.get("registrar_ids", [])
+        if type(number) is not int or number <= 0
+    ]
+    faults += [
         _fault(place, f"asn {asn!r}", f"1 to {ASN_MAX}", "mend it")
         for asn in raw.get("asns", [])
         if type(asn) is not int or not 0 < asn <= ASN_MAX
@@ -169,7 +187,7 @@ def _provider(
         Use(use["provider"], use["role"], use["critical"], use["why"]) for use in raw.get("uses", [])
     )
     lists_of: dict[str, Any] = {
-        field: tuple(raw.get(field, ())) for field in (*MARKS, *TEXTS, "roles", "asns")
+        field: tuple(raw.get(field, ())) for field in (*MARKS, *TEXTS, "roles", "asns", "registrar_ids")
     }
     texts_of: dict[str, Any] = {field: raw[field] for field in ("id", "name", "company", "source", "date")}
     return Provider(

@@ -34,7 +34,7 @@ class Provider:
     names that are its own when a page or a certificate leads there; `headers`, `behaviour`: "name" or
     "name: part of the value", a name that ends in "-" is a beginning; `issuers`: organisations of issuing
     certificates; `caa`: its names in CAA records; `console`: where its customers steer it; `ranges_are_shared`:
-    others rent addresses in them.
+    others rent addresses in them; `registrar_ids`: its numbers in IANA's list of registrars.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Provider:
     issuers: tuple[str, ...] = ()
     caa: tuple[str, ...] = ()
     asns: tuple[int, ...] = ()
+    registrar_ids: tuple[int, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     ranges_are_shared: bool = False
     console: tuple[str, ...] = ()
@@ -87,6 +88,7 @@ class Table:
         self._caa = SuffixIndex((suffix, row.id) for row in rows for suffix in row.caa)
         self._issuers = _by_key((issuer.casefold(), row.id) for row in rows for issuer in row.issuers)
         self._asns = _by_key((asn, row.id) for row in rows for asn in row.asns)
+        self._registrars = _by_key((number, row.id) for row in rows for number in row.registrar_ids)
         self._headers = {kind: _by_header(rows, kind) for kind in ("header", "behaviour")}
         self._networks = _by_network(rows)
 
@@ -125,6 +127,11 @@ class Table:
     def by_asn(self, asn: int) -> tuple[str, ...]:
         """The providers that announce from this network."""
         return self._asns.get(asn, ())
+
+    def by_registrar(self, number: str) -> tuple[str, ...]:
+        """The providers that are the registrar of this number in IANA's list."""
+        is_number = number.isascii() and number.isdigit() and len(number) < 10
+        return self._registrars.get(int(number), ()) if is_number else ()
 
     def by_header(self, name: str, value: str, kind: str = "header") -> tuple[str, ...]:
         """The providers that send such a header; `kind` "behaviour" for the habits that only support."""
