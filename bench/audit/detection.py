@@ -4,7 +4,8 @@
 
 FINGERPRINTS is a folder with `cdncheck_sources_data.json` (ranges and suffixes by provider, ProjectDiscovery's cdncheck)
 and `findcdn_cname.csv` (CISA's findcdn). FOLDER has `asn-ipv4.csv.gz` and `asn-ipv6.csv.gz` (start, end, asn,
-organisation). Nothing of them is in the table; they are only asked. Exit code 1 when an aim is missed.
+organisation). Nothing of them is in the table; they are only asked. Exit code 1 when an aim is missed
+without a reason that `detection_names.py` tells.
 """
 # ruff: noqa: E501
 
@@ -30,7 +31,8 @@ from polycdn.audit.table import provider_table
 
 RECOGNISED_BP_MIN = 9_500
 WRONG_BP_MAX = 100
-SAMPLES = 3
+LARGE, EVERY = 10_000, 10
+"""Of a list with more prefixes than LARGE every tenth is asked."""
 
 
 class Networks:
@@ -95,7 +97,8 @@ def ranges_of(folder):
     cdncheck = json.loads((folder / "cdncheck_sources_data.json").read_text())
     for kind in ("cdn", "waf", "cloud"):
         for name, prefixes in cdncheck[kind].items():
-            for prefix in sorted(set(prefixes)):
+            every = EVERY if len(set(prefixes)) > LARGE else 1
+            for prefix in sorted(set(prefixes))[::every]:
                 yield f"cdncheck {kind}", name, prefix
 
 
@@ -182,7 +185,7 @@ def rendered(found):
 
 `{found["command"]}`, {found["date"]}, on {who["cpu"]}, {who["cores"]} cores, Python {who["python"]}.
 Table: {found["providers"]} providers, {found["suffixes"]:,} suffixes, {found["prefixes"]:,} prefixes. A prefix counts as recognised
-when its first, middle and last address do; a company's other product counts as the company. Asked beside the table's own
+when its first, middle and last address do; of lists with more than {LARGE:,} every tenth prefix is asked; a company's other product counts as the company. Asked beside the table's own
 ranges: {found["networks"]}.
 
 {head}
