@@ -123,6 +123,18 @@ def test_one_way_to_a_host_is_found_and_named():
     assert "bunny.net only" in only.title
 
 
+def test_providers_that_the_config_names_by_address_can_take_over():
+    one = without(sound(), look("shop.test.", "A", "192.0.2.1"))
+    both = [
+        *one,
+        asked("a.edge.net.", Role.CDN, "provider of shop.test.: a"),
+        asked("shop.test.", Role.CDN, "provider of shop.test.: own at 198.51.100.1"),
+    ]
+    assert Kind.ONE_CDN in found(one)
+    assert Kind.ONE_CDN not in found(both)
+    assert found(both[:-1])[Kind.ONE_CDN].nodes == ("provider:edge.net",)
+
+
 def test_the_latest_outage_of_the_same_company_is_what_it_resembles():
     facts = without(sound(), look("shop.test.", "A", "192.0.2.1", chain=("shop.cdn.cloudflare.net.",)))
     assert found(facts)[Kind.ONE_CDN].incident == "2026-02-20-cloudflare"
@@ -271,6 +283,15 @@ def test_what_was_not_seen_is_unknown_and_never_fine():
     assert "--deadline" in said[0].remedy
     blind = without(sound(), look("shop.test.", "NS", status=DnsStatus.SERVFAIL))
     assert any("DNS operators" in each.title for each in unknown(blind))
+
+
+def test_the_same_that_many_lack_is_one_finding_that_names_them():
+    many = [
+        Unseen(address, "network", "not configured: no table") for address in ("192.0.2.1", "198.51.100.1")
+    ]
+    (one,) = unknown([*sound(), *many])
+    assert one.evidence == ("192.0.2.1, 198.51.100.1: network: not configured: no table",)
+    assert "polycdn data import" in one.remedy
 
 
 def test_findings_are_ordered_by_user_minutes_and_the_unknown_come_last():

@@ -20,6 +20,7 @@ from polycdn.audit.evidence import Role, Target, Unseen, evidence_of
 from polycdn.audit.evidence_file import write_evidence
 from polycdn.audit.findings import audit_of
 from polycdn.audit.report import as_object, schema
+from polycdn.cli.audit_commands import asked_of_config as of_config
 from polycdn.cli.audit_page import page as html_page
 from polycdn.cli.main import main
 
@@ -240,3 +241,37 @@ def test_any_evidence_is_an_object_of_the_schema_and_a_page(many):
     rules = schema()
     assert faults_of(json.loads(json.dumps(shown)), rules, rules) == []
     assert html_page(shown).endswith("</html>\n")
+
+
+CONFIG = """
+[audit]
+login = ["login.shop.test"]
+status = ["status.shop.test"]
+[[provider]]
+name = "a"
+kind = "cdn"
+cname = "shop.cdn-a.test"
+[[provider]]
+name = "b"
+kind = "edge"
+addresses = ["192.0.2.10"]
+[[service]]
+name = "shop"
+hostname = "www.shop.test"
+providers = ["a", "b"]
+origin = "https://origin.shop.test"
+"""
+
+
+def test_a_config_names_services_providers_origins_logins_and_status_pages(tmp_path):
+    path = tmp_path / "polycdn.toml"
+    path.write_text(CONFIG)
+    named = {(each.name, str(each.role), each.why, each.server_name) for each in of_config(str(path))}
+    assert named == {
+        ("www.shop.test.", "service", "asked for", ""),
+        ("shop.cdn-a.test.", "cdn", "provider of www.shop.test.: a", "www.shop.test."),
+        ("www.shop.test.", "cdn", "provider of www.shop.test.: b at 192.0.2.10", ""),
+        ("origin.shop.test.", "cloud", "origin of www.shop.test.", ""),
+        ("login.shop.test.", "identity", "login of the operators", ""),
+        ("status.shop.test.", "status", "status page", ""),
+    }

@@ -10,6 +10,8 @@ from polycdn.audit.view import Party, View, host_of_url
 
 PROVIDER_OF = "provider of "
 """How `why` of a target says that a configured provider's end point was asked for: "provider of NAME: a"."""
+AT = " at "
+"""Before the address of a provider that the config names by address only: "provider of NAME: a at 192.0.2.1"."""
 ORIGIN_OF = "origin of "
 """The same for the origin behind the providers."""
 
@@ -38,15 +40,33 @@ class Carriage:
 
 def carriage(view: View, name: str) -> Carriage:
     """The carriers of a name: those of the config when it names them, else those that were seen."""
-    configured = configured_hosts(view, name)
-    if configured:
-        return _of_several(view, configured)
+    configured, by_address = configured_hosts(view, name), _configured_addresses(view, name)
+    if configured or by_address:
+        return _of_several(view, name, configured, by_address)
     return _of_one(view, name)
 
 
 def configured_hosts(view: View, name: str) -> tuple[str, ...]:
     """The end points of the providers that the config names for a service."""
-    return view.companions.get(f"{PROVIDER_OF}{name}", ())
+    found = view.companions.get(f"{PROVIDER_OF}{name}", ())
+    return tuple(host for host in found if host != name)
+
+
+def _configured_addresses(view: View, name: str) -> tuple[Party, ...]:
+    """The providers that the config names by address ("provider of NAME: label at ADDRESS")."""
+    start = f"{PROVIDER_OF}{name}: "
+    if name not in view.companions.get(start.removesuffix(": "), ()):
+        return ()
+    found = []
+    for target in view.evidence.asked:
+        if target.name == name and target.why.startswith(start) and AT in target.why:
+            label, _, address = target.why.removeprefix(start).rpartition(AT)
+            said = (f"the config says that {label} is at {address}",)
+            party = owner_of(view, address)
+            found.append(
+                replace(party, evidence=said) if party else Party(label, label, label, (address,), said)
+            )
+    return tuple(found)
 
 
 def origins(view: View, name: str) -> tuple[str, ...]:
@@ -54,13 +74,16 @@ def origins(view: View, name: str) -> tuple[str, ...]:
     return view.companions.get(f"{ORIGIN_OF}{name}", ())
 
 
-def _of_several(view: View, hosts: tuple[str, ...]) -> Carriage:
+def _of_several(view: View, name: str, hosts: tuple[str, ...], by_address: tuple[Party, ...]) -> Carriage:
     found: dict[str, Party] = {}
     where = []
     for host in hosts:
         party = _of_end_point(view, host)
         found.setdefault(party.id, party)
         where.append((party.id, host))
+    for party in by_address:
+        found.setdefault(party.id, party)
+        where.append((party.id, name))
     parties = tuple(found.values())
     if len(parties) == 1:
         return Carriage(serial=parties, hosts=tuple(where))

@@ -1,6 +1,7 @@
 """What could not be seen, as findings: never fine. Pure."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -10,17 +11,36 @@ from polycdn.audit.evidence import DnsStatus, Role, Unseen
 from polycdn.audit.finding import Finding
 from polycdn.audit.names import name_of_host
 
+SUBJECTS_SHOWN = 8
 ENDED = (DnsStatus.NOERROR, DnsStatus.NXDOMAIN)
 
 
 def unseen(case: Case) -> Iterator[Finding]:
     """Everything about the service and its dependencies that was looked at in vain or not at all."""
     mine = _names_below(case)
+    groups: dict[tuple[str, str], list[str]] = {}
     for each in case.view.evidence.unseen:
         if _belongs(each, mine, case):
-            yield case.unseen(each.subject, each.what, each.why)
+            groups.setdefault((each.what, each.why), []).append(each.subject)
+    for (what, why), subjects in groups.items():
+        if len(subjects) == 1:
+            yield case.unseen(subjects[0], what, why)
+        else:
+            yield _together(case, what, why, subjects)
     for host in case.hosts:
         yield from _gaps(case, host)
+
+
+def _together(case: Case, what: str, why: str, subjects: list[str]) -> Finding:
+    """One finding for the same of many: a table of networks that is missing is one thing to mend."""
+    shown = ", ".join(subject.rstrip(".") for subject in subjects[:SUBJECTS_SHOWN])
+    more = f" and {len(subjects) - SUBJECTS_SHOWN} more" if len(subjects) > SUBJECTS_SHOWN else ""
+    one = case.unseen(case.service, what, why)
+    return replace(
+        one,
+        what=f"{what} of {len(subjects)} could not be looked at: {why}. It may be fine, and it may not.",
+        evidence=(f"{shown}{more}: {what}: {why}",),
+    )
 
 
 def _names_below(case: Case) -> set[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from polycdn.audit.evidence import Evidence, PageLook
     from polycdn.audit.findings import Audit
 
+LOGIN = "login of the operators"
+STATUS = "status page"
 SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 
 
@@ -151,35 +153,39 @@ def _asked(sources: _Sources) -> "list[Asked]":
     from polycdn.audit.evidence import Role
 
     asked = [Asked(_name(text, "domain")) for text in sources.domains]
-    asked += _of_config(sources.config) if sources.config else []
+    asked += asked_of_config(sources.config) if sources.config else []
     if not any(each.role is Role.SERVICE for each in asked):
         raise _fault("audit", "no domain", "DOMAIN..., --config or --evidence", "say what to audit")
-    asked += [
-        Asked(_name(text, "--login"), Role.IDENTITY, "login of the operators") for text in sources.logins
-    ]
-    asked += [Asked(_name(text, "--status"), Role.STATUS, "status page") for text in sources.statuses]
+    asked += [Asked(_name(text, "--login"), Role.IDENTITY, LOGIN) for text in sources.logins]
+    asked += [Asked(_name(text, "--status"), Role.STATUS, STATUS) for text in sources.statuses]
     return list(dict.fromkeys(asked))
 
 
-def _of_config(config: str) -> "list[Asked]":
+def asked_of_config(config: str) -> "list[Asked]":
     """The services of a config, with the end points of their providers and their origins."""
-    from polycdn.audit.carriers import ORIGIN_OF, PROVIDER_OF
+    from polycdn.audit.carriers import AT, ORIGIN_OF, PROVIDER_OF
     from polycdn.audit.collect import Asked
     from polycdn.audit.evidence import Role
     from polycdn.audit.names import name_of_host
     from polycdn.config.load import load
 
     asked = []
-    for service, _ in load(config).services:
+    loaded = load(config)
+    for service, _ in loaded.services:
         name = _name(service.hostname, f"{config}: service {service.name}")
         asked.append(Asked(name, Role.SERVICE))
         for provider in service.providers:
             host = name_of_host(provider.cname or provider.endpoint.host)
+            said = f"{PROVIDER_OF}{name}: {provider.name}"
             if host and host != name:
-                asked.append(Asked(host, Role.CDN, f"{PROVIDER_OF}{name}: {provider.name}", server_name=name))
+                asked.append(Asked(host, Role.CDN, said, server_name=name))
+            elif provider.endpoint.addresses:
+                asked.append(Asked(name, Role.CDN, f"{said}{AT}{provider.endpoint.addresses[0]}"))
         origin = name_of_host(service.origin.host) if service.origin else None
         if origin and origin != name:
             asked.append(Asked(origin, Role.CLOUD, f"{ORIGIN_OF}{name}"))
+    asked += [Asked(_name(host, config), Role.IDENTITY, LOGIN) for host in loaded.audit.logins]
+    asked += [Asked(_name(host, config), Role.STATUS, STATUS) for host in loaded.audit.statuses]
     return asked
 
 
