@@ -171,7 +171,7 @@ def together(rows):
 
 def rendered(found):
     """The result as a page."""
-    head = "| list | provider | marks | of | recognised | wrong | missed | taken for | |\n|---|---|---|---:|---:|---:|---:|---|---|"
+    head = "| list | provider | by | marks | recognised | wrong | missed | taken for | |\n|---|---|---|---:|---:|---:|---:|---|---|"
     lines = [
         f"| {each['list']} | {each['provider']} | {each['mark']} | {each['marks']:,} | {each['recognised_bp'] / 100:.1f} % "
         f"| {each['wrong_bp'] / 100:.1f} % | {each['missed_bp'] / 100:.1f} % "
