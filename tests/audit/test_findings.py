@@ -309,6 +309,17 @@ def test_findings_are_ordered_by_user_minutes_and_the_unknown_come_last():
     assert audit.findings[0].user_minutes // 50 == small.user_minutes
 
 
+def test_a_chain_of_thousands_and_a_crowd_of_nameservers_are_judged():
+    chain = [fact for at in range(2_500) for fact in zone(f"z{at}.net.", f"n.z{at + 1}.net.")]
+    audit = audit_of(
+        evidence([*without(sound(), *zone("shop.test.", "n.z0.net.", "n.first-dns.net.")), *chain])
+    )
+    assert sum(node.id.startswith("provider:z") for node in audit.graph.nodes) == 2_501
+    crowd = without(sound(), *zone("shop.test.", *(f"n.y{at}.net." for at in range(2_000))))
+    crowded = audit_of(evidence(crowd))
+    assert max(len(edge.reason) for edge in crowded.graph.edges) < 200
+
+
 def test_every_finding_resembles_an_outage_that_is_on_record():
     from polycdn.audit.cost import RESEMBLES
 

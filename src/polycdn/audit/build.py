@@ -1,5 +1,7 @@
 """The graph of evidence: services, hosts, those who carry, name and certify them, and what is below. Pure."""
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from polycdn.audit.carriers import (
@@ -11,7 +13,7 @@ from polycdn.audit.carriers import (
 )
 from polycdn.audit.domains import is_same_site
 from polycdn.audit.evidence import Evidence, Resource, Role, Target
-from polycdn.audit.graph import ONE_OF, Edge, EdgeRole, Graph, Node, NodeKind, graph_of
+from polycdn.audit.graph import NAMES_SHOWN, ONE_OF, Edge, EdgeRole, Graph, Node, NodeKind, graph_of, listed
 from polycdn.audit.names import host_of
 from polycdn.audit.table.provider import Table
 from polycdn.audit.view import Party, View, host_of_url
@@ -49,6 +51,7 @@ def build_graph(view: View) -> Graph:
     builder = _Builder(view)
     for service in services_of(view.evidence):
         builder.service(service)
+    builder.run()
     return graph_of(builder.nodes, builder.edges)
 
 
@@ -78,6 +81,12 @@ class _Builder:
         self._hosts: set[str] = set()
         self._parties: set[tuple[str, tuple[str, ...]]] = set()
         self._rows: set[str] = set()
+        self._todo: deque[Callable[[], None]] = deque()
+
+    def run(self) -> None:
+        """Expands what was met until nothing new is met: evidence may be a chain of any length."""
+        while self._todo:
+            self._todo.popleft()()
 
     def service(self, name: str) -> None:
         own = service_id(name)
@@ -124,10 +133,13 @@ class _Builder:
             return node
         self._hosts.add(name)
         self.nodes.add(Node(node, NodeKind.HOST, host_of(name)))
+        self._todo.append(lambda: self._below_host(node, name))
+        return node
+
+    def _below_host(self, node: str, name: str) -> None:
         self._names(node, name)
         self._carriers(node, carriage(self.view, name))
         self._certificates(node, (*configured_hosts(self.view, name), name))
-        return node
 
     def _names(self, node: str, name: str) -> None:
         """The operators of the zone that a name lies in."""
@@ -145,7 +157,7 @@ class _Builder:
             if len(parties) == 1:
                 self._party_edge(node, party, role or self._role(party), True, f"the only {word}")
             else:
-                others = " and ".join(other.name for other in parties if other.id != party.id)
+                others = listed(o.name for o in parties[: NAMES_SHOWN + 2] if o.id != party.id)
                 why = f"{ONE_OF}{len(parties)}; {others} can take over"
                 self._party_edge(node, party, role or EdgeRole.CDN, False, why)
 
@@ -197,10 +209,13 @@ class _Builder:
             return node
         self._parties.add(key)
         self.nodes.add(Node(node, NodeKind.PROVIDER, party.name))
+        self._todo.append(lambda: self._below_party(node, party))
+        return node
+
+    def _below_party(self, node: str, party: Party) -> None:
         self._seen_below(node, party)
         if party.is_known:
             self._known_below(node, party.id)
-        return node
 
     def _seen_below(self, node: str, party: Party) -> None:
         """The DNS operators and the networks of the names by which a party was met."""

@@ -102,13 +102,17 @@ REMEDY_OF_UNSEEN = {
 }
 
 
+STEPS_SHOWN = 8
+
+
 def told(graph: Graph, path: tuple[Edge, ...]) -> str:
     """A way through the graph in words: "a -dns-> b -network-> c"."""
     if not path:
         return ""
-    words = [graph.label(path[0].source)]
-    words += [f"-{edge.role}-> {graph.label(edge.target)}" for edge in path]
-    return " ".join(words)
+    words = [f"-{edge.role}-> {graph.label(edge.target)}" for edge in path]
+    if len(words) > STEPS_SHOWN:
+        words[STEPS_SHOWN // 2 : -STEPS_SHOWN // 2] = [f"... {len(words) - STEPS_SHOWN} more ..."]
+    return " ".join([graph.label(path[0].source), *words])
 
 
 __all__ = ["Bounds", "Case", "host_id", "told"]

@@ -10,6 +10,7 @@ from polycdn.audit.case import Case
 from polycdn.audit.domains import registrable
 from polycdn.audit.evidence import DnsLook, DnsStatus, RegistrationLook, Role
 from polycdn.audit.finding import Finding, Kind, Severity
+from polycdn.audit.graph import listed
 from polycdn.audit.names import host_of
 from polycdn.audit.table.provider import Table
 from polycdn.audit.table.suffix import SuffixIndex
@@ -53,7 +54,7 @@ def one_carrier(case: Case) -> Iterator[Finding]:
         if found.parallel or not found.serial:
             continue
         last = found.serial[-1]
-        names = " and ".join(party.name for party in found.serial)
+        names = listed(party.name for party in found.serial)
         yield case.finding(
             Kind.ONE_CDN, Severity.HIGH, host, f"{host_of(host)} is reached through {names} only",
             f"Every request to {host_of(host)} goes through {names}; there is no second way when it fails.",

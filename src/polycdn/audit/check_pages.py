@@ -8,6 +8,7 @@ from polycdn.audit.carriers import carriage, third_parties
 from polycdn.audit.case import Case
 from polycdn.audit.domains import is_same_site
 from polycdn.audit.finding import Finding, Kind, Severity
+from polycdn.audit.graph import listed
 from polycdn.audit.names import host_of
 
 
@@ -30,7 +31,7 @@ def blocking(case: Case) -> Iterator[Finding]:
                 )
                 continue
             carriers = found.serial or found.parallel or operators or ()
-            names = " and ".join(party.name for party in carriers)
+            names = listed(party.name for party in carriers)
             owner = case.view.table.by_host(host)
             title = case.view.table.providers[owner[0][0]].name if owner else host_of(host)
             yield case.finding(

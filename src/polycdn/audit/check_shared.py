@@ -7,7 +7,7 @@ from typing import Final
 from polycdn.audit.build import provider_id
 from polycdn.audit.case import Case, told
 from polycdn.audit.finding import Finding, Kind, Severity
-from polycdn.audit.graph import Edge, EdgeRole, NodeKind
+from polycdn.audit.graph import Edge, EdgeRole, NodeKind, listed
 from polycdn.audit.names import host_of
 
 KIND_OF: Final = {
@@ -50,7 +50,7 @@ def _finding(
     graph = case.graph
     last = next((path[-1].role for path in paths if path), role)
     kind = KIND_OF.get(last, Kind.SHARED_CARRIER)
-    names = " and ".join(graph.label(end) for end in ends)
+    names = listed(graph.label(end) for end in ends)
     depth = max(len(path) for path in paths)
     way = tuple(told(graph, path) for path in paths if path)
     where = (
@@ -120,7 +120,7 @@ def same_authority(case: Case) -> Iterator[Finding]:
         common = set.intersection(*issuers.values())
         account = _account(case, host)
         for shared in sorted(common):
-            carriers = " and ".join(party.name for party in found.parallel)
+            carriers = listed(party.name for party in found.parallel)
             seen = (
                 f"CAA names the account {account}" if account else "the account cannot be seen from outside"
             )

@@ -109,20 +109,40 @@ class Graph:
     def shared(self, targets: Iterable[str]) -> tuple[tuple[str, tuple[tuple[Edge, ...], ...]], ...]:
         """(node, the way to it from each target) for what no target works without, the nearest only.
 
-        What is shared only because something nearer is shared is left out.
+        What is shared only because something nearer is shared is left out: the walks end where they meet
+        something shared.
         """
         ends = tuple(targets)
         below = [{end: (), **self.below(end)} for end in ends]
         common = [node for node in below[0] if all(node in each for each in below[1:])] if below else []
-        nearest = [
-            node
-            for node in sorted(common)
-            if not any(
-                other != node and node in self.below(other) and other not in self.below(node)
-                for other in common
-            )
-        ]
-        return tuple((node, tuple(each[node] for each in below)) for node in nearest)
+        first_met = [self._first_met(end, frozenset(common)) for end in ends]
+        nearest = set.intersection(*first_met) if first_met else set()
+        return tuple((node, tuple(each[node] for each in below)) for node in sorted(nearest))
+
+    def _first_met(self, start: str, wanted: frozenset[str]) -> set[str]:
+        """The wanted nodes that a walk down critical edges meets without passing another of them."""
+        seen, met, queue = {start}, set(), deque([start])
+        while queue:
+            here = queue.popleft()
+            if here in wanted:
+                met.add(here)
+                continue
+            for edge in self.out.get(here, ()):
+                if edge.is_critical and edge.role is not EdgeRole.CONSOLE and edge.target not in seen:
+                    seen.add(edge.target)
+                    queue.append(edge.target)
+        return met
+
+
+NAMES_SHOWN = 4
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in words, of many only the first: "a and b"."""
+    known = tuple(names)
+    if len(known) > NAMES_SHOWN:
+        return f"{', '.join(known[:NAMES_SHOWN])} and {len(known) - NAMES_SHOWN} more"
+    return " and ".join(known)
 
 
 ONE_OF = "one of "
