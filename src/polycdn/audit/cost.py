@@ -109,13 +109,22 @@ def priced(finding: Finding, users: int = USERS) -> Finding:
 
 
 def resembling(finding: Finding) -> str:
-    """The latest recorded outage of a company that the finding names, in the same role; else that of its kind."""
+    """The worst recorded outage of a company that the finding names, in the same role; else that of its kind.
+
+    For a console only those outages count in which customers could not change anything.
+    """
     role = ROLE_OF.get(finding.role)
     names = {word for node in finding.nodes for word in _words(node)}
-    for incident in sorted(recorded(), key=lambda each: each.id, reverse=True):
-        if incident.provider.lower() in names and (role is None or role in incident.kinds):
-            return incident.id
-    return RESEMBLES.get(finding.kind, "")
+    alike = [
+        each
+        for each in recorded()
+        if each.provider.lower() in names
+        and (role is None or role in each.kinds)
+        and not (finding.kind is Kind.CONSOLE and each.control_plane_available)
+    ]
+    if not alike:
+        return RESEMBLES.get(finding.kind, "")
+    return max(alike, key=lambda each: (lost_milliminutes(each, role or each.kinds[0]), each.id)).id
 
 
 OWNED: Final = {

@@ -166,7 +166,7 @@ class View:
 
     def _operator_key(self, server: str, zone: str) -> tuple[str, str]:
         """The operator's id, and the SOA by which it may be another's ("" when the table knows it)."""
-        known = self.table.by_nameserver(server)
+        known = self.table.by_nameserver(server) or self._of_a_cdn(server)
         if known:
             return known[0][0], ""
         if is_same_site(server, zone):
@@ -175,6 +175,11 @@ class View:
                 return hidden, ""
         own_zone = self.zone_of(server)
         return registrable(server), self.soa(own_zone) if own_zone else ""
+
+    def _of_a_cdn(self, server: str) -> tuple[tuple[str, str], ...]:
+        """A nameserver under a CDN's own names is the CDN's."""
+        found = self.table.by_cname(server)
+        return tuple(each for each in found if "cdn" in self.table.providers[each[0]].roles)
 
     def _operator_by_address(self, server: str) -> str:
         """Whom a nameserver under the customer's own name belongs to, "" = cannot be told."""

@@ -15,7 +15,7 @@ BOX: Final = 150
 ROW: Final = 34
 TOP: Final = 40
 NODES_MAX: Final = 300
-LABEL_MAX: Final = 24
+LABEL_MAX: Final = 21
 EVIDENCE_MAX: Final = 4
 
 
