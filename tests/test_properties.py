@@ -269,10 +269,12 @@ def is_fit(state: State, name: str, region: str) -> bool:
 
 
 def demand_of(state: State, service: Service, region: str) -> tuple[int, int]:
+    """As measured; what was not measured (0) as configured."""
+    rps, mbps = next((r.demand_rps, r.demand_mbps) for r in service.regions if r.name == region)
     for demand in state.demand:
         if demand.region == region:
-            return demand.demand_rps, demand.demand_mbps
-    return next((r.demand_rps, r.demand_mbps) for r in service.regions if r.name == region)
+            return demand.demand_rps or rps, demand.demand_mbps or mbps
+    return rps, mbps
 
 
 def spare_load(service: Service, plan: Plan, state: State, provider: Provider) -> list[int]:

@@ -77,7 +77,8 @@ class Polycdn(Target):
         words = [sys.executable, "-m", "polycdn", "edge", "--listen", f"127.0.0.1:{setup.port}"]
         for port in setup.upstream_ports:
             words += ["--origin", f"{scheme}://127.0.0.1:{port}"]
-        words += ["--workers", "2", "--memory", "256MB", *setup.words]
+        # The two origins of the stage execute a key once between them.
+        words += ["--shared-idempotency-keys", "--workers", "2", "--memory", "256MB", *setup.words]
         if setup.admin_port:
             words += ["--admin", f"127.0.0.1:{setup.admin_port}"]
         if setup.ca_file:

@@ -8,6 +8,7 @@ use crate::edge::head::{HeadScan, parse_request, skip_empty_lines};
 use crate::edge::message::{RequestHead, phrase, value_of};
 use crate::edge::wire::{Stream, Wire};
 use crate::error::Refusal;
+use crate::gate::secret::is_same;
 use crate::metrics::CONTENT_TYPE;
 use crate::runtime::Role;
 use serde_json::json;
@@ -168,15 +169,12 @@ fn purge<R: Role>(control: &Rc<RefCell<Control<R>>>, head: &RequestHead, body: &
     }
 }
 
-/// Whether the request carries the secret that the file holds at this moment. Compared by their hashes, so that the time
-/// it takes tells nothing.
+/// Whether the request carries the secret that the file holds at this moment.
 fn is_allowed(head: &RequestHead, file: &Path) -> bool {
     let Ok(secret) = std::fs::read(file) else { return false };
-    let secret = secret.trim_ascii();
     let given = value_of(&head.fields, "authorization").and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
     });
-    let hash = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
-    !secret.is_empty() && given.is_some_and(|given| hash(given).as_ref() == hash(secret).as_ref())
+    given.is_some_and(|given| is_same(given, secret.trim_ascii()))
 }

@@ -11,7 +11,7 @@ use crate::handover::{BATCH, Batch, Handed, Label, Predecessor};
 use crate::listen::Listeners;
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
-use crate::runtime::{Engine, LAST_REQUEST, Role, Stage, panic_text};
+use crate::runtime::{Engine, Role, Stage, panic_text};
 use crate::store::{Refresh, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -360,10 +360,10 @@ impl Reply {
     }
 }
 
-/// Closes what is idle a while after a hand-over.
+/// Closes what is idle a while after the drain began.
 async fn leave<R: Role>(engine: Arc<Engine<R>>) {
-    engine.reached(Stage::HandedOver).await;
-    tokio::time::sleep(LAST_REQUEST).await;
+    engine.reached(Stage::Draining).await;
+    tokio::time::sleep(engine.last_request()).await;
     engine.advance(Stage::Leaving);
 }
 

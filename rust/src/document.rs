@@ -232,6 +232,87 @@ impl Default for Reflexes {
     }
 }
 
+/// What one client may do to an edge; 0 = no limit where a field says so (`model/settings.py`).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientLimits {
+    pub uri_bytes_max: u64,
+    pub head_fields_max: u64,
+    pub body_bytes_max: u64,
+    pub client_bytes_per_s_min: u64,
+    pub client_rate_window_ms: u64,
+    pub requests_per_connection_max: u64,
+    pub connections_max: u64,
+    pub connections_per_prefix_max: u64,
+    pub requests_per_prefix_rps: u64,
+    pub requests_per_prefix_burst: u64,
+    pub h2_streams_max: u64,
+    pub h2_resets_max: u64,
+    pub fills_max: u64,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            uri_bytes_max: 16_384,
+            head_fields_max: 128,
+            body_bytes_max: 107_374_182_400,
+            client_bytes_per_s_min: 250,
+            client_rate_window_ms: 30_000,
+            requests_per_connection_max: 0,
+            connections_max: 100_000,
+            connections_per_prefix_max: 0,
+            requests_per_prefix_rps: 0,
+            requests_per_prefix_burst: 0,
+            h2_streams_max: 256,
+            h2_resets_max: 500,
+            fills_max: 0,
+        }
+    }
+}
+
+/// Which client addresses are let in, by prefix; the longest one that matches rules.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessDocument {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub allow_file: Option<String>,
+    pub deny_file: Option<String>,
+}
+
+/// Who may sign URIs, with a file of keys (JWK Set, RFC 7517 §5).
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerDocument {
+    pub name: String,
+    pub key_file: String,
+}
+
+/// How signed URIs are judged (RFC 9246).
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct SigningDocument {
+    pub issuers: Vec<IssuerDocument>,
+    #[serde(default)]
+    pub audience: Vec<String>,
+    #[serde(default = "signing_attribute")]
+    pub attribute: String,
+    #[serde(default)]
+    pub leeway_s: u64,
+    #[serde(default)]
+    pub renew_kid: Option<String>,
+}
+
+/// Who gets in to a service.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateDocument {
+    pub limits: ClientLimits,
+    pub access: Option<AccessDocument>,
+    pub signing: Option<SigningDocument>,
+}
+
 /// What part of a query belongs to an object's key.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -358,6 +439,8 @@ pub struct Settings {
     pub forwarded: ForwardedRules,
     #[serde(default)]
     pub digests: Vec<DigestDocument>,
+    #[serde(default)]
+    pub gate: GateDocument,
     #[serde(default = "settings_format")]
     pub format: String,
 }
@@ -448,10 +531,10 @@ fn refuse_other_formats(bytes: &[u8], format: &str) -> Result<(), Refusal> {
 }
 
 /// Fields that hold a list of objects.
-const OBJECT_LISTS: [&str; 7] =
-    ["upstreams", "regions", "objects", "certificates", "name_servers", "notes", "digests"];
+const OBJECT_LISTS: [&str; 8] =
+    ["upstreams", "regions", "objects", "certificates", "name_servers", "notes", "digests", "issuers"];
 /// Fields that hold a list of anything else.
-const PLAIN_LISTS: [&str; 13] = [
+const PLAIN_LISTS: [&str; 16] = [
     "hostnames",
     "addresses",
     "headers",
@@ -465,6 +548,9 @@ const PLAIN_LISTS: [&str; 13] = [
     "negative_ttls",
     "query_names",
     "block_sha256",
+    "allow",
+    "deny",
+    "audience",
 ];
 
 /// serde would take a list for an object, field by field; the model does not.
@@ -525,6 +611,9 @@ fn expire_s() -> u32 {
 }
 fn negative_ttl_s() -> u32 {
     30
+}
+fn signing_attribute() -> String {
+    "URISigningPackage".to_owned()
 }
 fn settings_format() -> String {
     SETTINGS_FORMAT.to_owned()

@@ -2,7 +2,7 @@
 //!
 //! `document` is what lies on disk, `table` what a worker looks up in, `store` what goes from one to the other;
 //! `listen` binds, `handover` passes sockets on, `runtime` starts the threads, `control` hears orders, `count` tells what happened. `dns` and `edge`
-//! are roles on top; `choose` is the pure part of the edge.
+//! are roles on top; `choose` and `gate` are the pure parts of the edge: who answers, and who gets in.
 //! Only `py` knows Python and only `clock` the time.
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod edge;
 pub mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod gate;
 pub mod handover;
 pub mod listen;
 pub mod metrics;

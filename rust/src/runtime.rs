@@ -30,8 +30,12 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What an idle connection gets after a hand-over: time for one more request, which is answered as the last.
-pub const LAST_REQUEST: Duration = Duration::from_secs(20);
+/// What an idle connection gets of a drain, at most: time in which a request that is on its way arrives, and is answered
+/// as the last.
+const LAST_REQUEST_MAX: Duration = Duration::from_secs(2);
+
+/// How long after a hand-over a client of DNS over TCP may go on with its connection.
+const LAST_QUERIES: Duration = Duration::from_secs(20);
 
 /// How long the control thread may take to end once all workers have.
 const LAST_WORD_MAX: Duration = Duration::from_secs(1);
@@ -106,16 +110,19 @@ pub struct Engine<R: Role> {
 /// | stage | new connections | idle connections | what is under way |
 /// |---|---|---|---|
 /// | serving | taken | kept | goes on |
-/// | handed over | left to the process that took over | kept for one last request | goes on for `handover_drain_s` |
-/// | leaving | the same | closed | the same |
-/// | draining | those that came before | closed | goes on for `drain_s` |
+/// | handed over | left to the process that took over | kept as ever, for one last request | goes on for `handover_drain_s` |
+/// | draining | those that came before | kept for `last_request`, for one last request | goes on for `drain_s` |
+/// | leaving | none | closed | the same |
 /// | stopped | - | - | - |
+///
+/// A server cannot close an idle connection without the risk that a request is on its way on it (RFC 9112 §9.5). So where
+/// there is time, as after a hand-over, it is the next answer that says that the connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Serving,
     HandedOver,
-    Leaving,
     Draining,
+    Leaving,
     Stopped,
 }
 
@@ -140,6 +147,11 @@ impl<R: Role> Engine<R> {
 
     fn drain_max(&self) -> Duration {
         Duration::from_secs(self.config.drain_s)
+    }
+
+    /// What a drain leaves to connections on which nothing is under way.
+    pub fn last_request(&self) -> Duration {
+        LAST_REQUEST_MAX.min(self.drain_max() / 2)
     }
 
     /// A second descriptor of the folder's lock; None if it is another's by now.
@@ -183,9 +195,13 @@ impl<R: Role> Worker<R> {
         self.engine.reached(Stage::HandedOver).await;
     }
 
-    /// Returns once connections on which nothing is under way are to be closed.
+    /// Returns once connections are to be closed between two queries, by a protocol whose clients expect that.
     pub async fn closing_idle(&self) {
-        self.engine.reached(Stage::Leaving).await;
+        self.draining().await;
+        tokio::select! {
+            () = self.engine.reached(Stage::Leaving) => {}
+            () = tokio::time::sleep(LAST_QUERIES) => {}
+        }
     }
 }
 
@@ -313,6 +329,10 @@ fn wait_for_the_end<R: Role>(
         let result = match endings.recv() {
             Ok(Ending::Worker(result)) => {
                 working -= 1;
+                // After a hand-over one may have nothing left to do while clients of another still have.
+                if result.is_ok() && engine.stage() >= Stage::HandedOver {
+                    continue;
+                }
                 result
             }
             Ok(Ending::Control(Ok(()))) => return first_error.map_or(Ok(()), Err),
@@ -333,7 +353,7 @@ fn wait_for_the_end<R: Role>(
 
 /// Nobody is left who could say when the drain took too long.
 fn drain_without_control<R: Role>(engine: &Engine<R>, endings: &mpsc::Receiver<Ending>, working: usize) {
-    engine.advance(Stage::Draining);
+    engine.advance(Stage::Leaving);
     for _ in 0..working {
         if endings.recv_timeout(engine.drain_max()).is_err() {
             return;

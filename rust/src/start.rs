@@ -1,5 +1,6 @@
 //! The start config of an engine, as docs/engine-protocol.md has it.
 
+use crate::document::AccessDocument;
 use crate::error::EngineError;
 use crate::share::FULL_BP;
 use crate::table::check_path_name;
@@ -44,6 +45,9 @@ pub struct EngineConfig {
     pub admin_token_file: Option<PathBuf>,
     #[serde(default)]
     pub access_log: Option<AccessLogConfig>,
+    /// Which clients may connect to the edge at all.
+    #[serde(default)]
+    pub access: Option<AccessDocument>,
     /// The control socket of an engine whose listening sockets are taken over, if one answers there.
     #[serde(default)]
     pub take_over: Option<PathBuf>,

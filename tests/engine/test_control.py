@@ -19,14 +19,19 @@ from engine_process import Engine, engine, poll
 from polycdn.model.observation import Reason
 from polycdn.model.plan import Note, Severity
 from polycdn.model.settings import (
+    Access,
     CacheRules,
     Certificate,
+    ClientLimits,
     Digest,
     Fallback,
     Forwarded,
+    Gate,
+    Issuer,
     Limits,
     Reflexes,
     Settings,
+    Signing,
     Zone,
 )
 from polycdn.model.topology import Endpoint, Expect, ProbedObject, Region
@@ -294,6 +299,11 @@ def test_every_field_of_the_model_is_understood(server):
     upstreams = tuple(replace(one, endpoint=endpoint) for one in SETTINGS.upstreams)
     zone = SETTINGS.zone
     assert zone is not None
+    gate = Gate(
+        ClientLimits(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+        Access(("192.0.2.0/24",), ("::/0",), "/allow", "/deny"),
+        Signing((Issuer("us", "/keys"),), ("edge",), "token", 1, "k1"),
+    )
     settings = Settings(
         "www",
         SETTINGS.hostnames,
@@ -308,9 +318,11 @@ def test_every_field_of_the_model_is_understood(server):
         Reflexes("digest", "strict", "service", 1, 2, 3, 4, 5, 6, 7, Fallback(503, "text/html", "/dev/null")),
         Forwarded("both", True, False),
         (Digest("/a", 5, "ab" * 32, 4, ("cd" * 32, "ef" * 32)),),
+        gate,
     )
+    gates = (gate, gate.limits, gate.access, gate.signing)
     inner = (settings.limits, settings.cache, settings.reflexes, settings.zone, settings.forwarded)
-    for one in (settings, *inner, settings.digests[0], expect, endpoint):
+    for one in (settings, *inner, *gates, settings.digests[0], expect, endpoint):
         for field in fields(one):
             is_default = field.default is not MISSING and getattr(one, field.name) == field.default
             assert not is_default or field.name == "format", f"{field.name} is left at its default"
@@ -323,7 +335,7 @@ def test_every_field_of_the_model_is_understood(server):
 def test_defaults_are_the_same_on_both_sides():
     source = (RUST / "document.rs").read_text()
     source = re.sub(r"(?<=\d)_(?=\d)", "", source)
-    for model in (Limits, Zone, CacheRules, Reflexes, Forwarded):
+    for model in (Limits, Zone, CacheRules, Reflexes, Forwarded, ClientLimits):
         for field in fields(model):
             if isinstance(field.default, int):
                 value = str(field.default).lower()
@@ -331,6 +343,7 @@ def test_defaults_are_the_same_on_both_sides():
                 in_function = re.search(rf"fn {field.name}\(\) -> u32 {{\s*{field.default}\s*}}", source)
                 assert in_struct or in_function, f"{field.name} = {field.default} is not in document.rs"
     assert "status: 200," in source
+    assert f'"{Signing(()).attribute}"' in source
     assert (Expect().status, Endpoint("x").port, Endpoint("x").tls) == (200, 443, True)
 
 

@@ -13,6 +13,7 @@ from providers import Provider, answer, get, parse, refused_port
 
 from polycdn.cli import edge_alone, edge_options
 from polycdn.cli.engine_command import _parser
+from polycdn.errors import ConfigError
 from polycdn.model.settings import PublishedPlan, Settings
 from polycdn.model.wire import canonical, from_json
 
@@ -97,6 +98,14 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_the_admin_listener_is_on_loopback_unless_told_otherwise():
+    words = ["--origin", "http://a.test", "--listen", ":8080", "--admin"]
+    assert options(*words, ":9000").admin == "127.0.0.1:9000"
+    assert options(*words, "*:9000").admin == "0.0.0.0:9000"
+    assert options(*words, ":9000").http == ("0.0.0.0:8080",)
+    assert options(*words[:-1]).admin is None
+
+
 @pytest.mark.lab
 def test_any_host_is_served_and_sigterm_ends_with_0_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -127,6 +136,40 @@ def test_a_certificate_that_cannot_be_read_is_told_before_anything_is_served(tmp
     assert run.returncode == 2
     assert str(tmp_path / "none") in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_gate_file_says_who_gets_in(tmp_path):
+    gate = tmp_path / "gate.toml"
+    limits = '[limits]\nrequests_per_prefix = "50 rps"\nfirst_byte_timeout = "3s"\n'
+    gate.write_text(f'{limits}[access]\ndeny = ["192.0.2.0/24"]\n')
+    settings = edge_alone.settings_of(options("--origin", "http://a.test", *LISTEN, "--gate", str(gate)))
+    assert settings["limits"] == {"first_byte_timeout_ms": 3_000}
+    assert settings["gate"] == {
+        "limits": {"requests_per_prefix_rps": 50}, "access": {"deny": ["192.0.2.0/24"]}
+    }  # fmt: skip
+    content = json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()
+    assert canonical(from_json(Settings, settings)) == content
+
+
+def test_every_fault_of_a_gate_file_is_told_with_its_line(tmp_path):
+    gate = tmp_path / "gate.toml"
+    gate.write_text('[limits]\nrequests_per_prefix = "many"\nuri_bytes_max = 1\n[acces]\n')
+    with pytest.raises(ConfigError) as stop:
+        options("--origin", "http://a.test", *LISTEN, "--gate", str(gate))
+    assert [fault.place for fault in stop.value.faults] == [f"{gate}:{line}" for line in (2, 3, 4)]
+    assert "did you mean `access`" in str(stop.value)
+    with pytest.raises(ConfigError, match="No such file"):
+        options("--origin", "http://a.test", *LISTEN, "--gate", str(tmp_path / "none"))
+
+
+@pytest.mark.lab
+def test_a_client_over_the_limit_of_a_gate_file_is_told_to_come_back(tmp_path):
+    gate = tmp_path / "gate.toml"
+    gate.write_text('[limits]\nrequests_per_prefix = "1 rps"\nrequests_per_prefix_burst = 2\n')
+    with Provider(answer()) as origin, alone(origin.port, words=("--gate", str(gate))) as edge:
+        replies = [parse(edge.raw(get())) for _ in range(20)]
+        assert {reply.status for reply in replies} == {200, 429}
+        assert edge.metric('polycdn_edge_refused_total{reason="prefix_requests"}') > 0
 
 
 @pytest.mark.lab

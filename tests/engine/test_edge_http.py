@@ -313,7 +313,10 @@ def test_what_two_parsers_could_read_in_two_ways_is_refused(shared_edge, provide
 def test_too_large_a_head_is_431(shared_edge):
     assert parse(shared_edge.raw(get("/", f"x: {'y' * 9_000}\r\n"))).status == 431
     assert parse(shared_edge.raw(get("/", "x: y\r\n" * 200))).status == 431
-    assert parse(shared_edge.raw(b"GET /" + b"x" * 9_000)).status == 431
+
+
+def test_a_request_line_longer_than_a_head_may_be_is_414(shared_edge):
+    assert parse(shared_edge.raw(b"GET /" + b"x" * 9_000)).status == 414
 
 
 def test_a_head_that_takes_too_long_is_408(shared_edge):

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from engine_process import poll
+from gated import END_HEADERS, END_STREAM, HEADERS, Frames, fields, frame
 from providers import HOST, Edge, Exchange, Hangup, Provider, answer, edge, get, parse, settings, upstream
+from vast import BLOCK, Vast, octets
 
 from polycdn.model.settings import CacheRules, Digest, Fallback, Limits, Reflexes, Settings
 from polycdn.model.topology import Expect, ProbedObject
@@ -213,6 +215,84 @@ def test_a_body_that_contradicts_its_own_digest_never_looks_whole(shared_edge):
             _, _, body = shared_edge.raw(get("/told")).partition(b"\r\n\r\n")
             assert len(body) < len(BODY)
         assert len(bad.requests) == 2, "what was wrong was kept"
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_body_that_nobody_has_right_is_an_error_that_names_everyone(shared_edge, cache):
+    wrong = bytes(len(BODY))
+    pinned = ProbedObject("/none", Expect(sha256=hashlib.sha256(BODY).hexdigest(), body_bytes=len(BODY)))
+    with Provider(serves(wrong)) as one, Provider(serves(wrong)) as two:
+        shared_edge.serve(service(one, two, cache=cache, objects=(pinned,)))
+        reply = parse(shared_edge.raw(get("/none")))
+        assert (reply.status, reply.value("cache-control"), reply.value("retry-after")) == (
+            502,
+            "no-store",
+            "2",
+        )
+        told = reply.value("proxy-status") or ""
+        assert all(f'next-hop="{name}"; details="corrupt"' in told for name in ("p0", "p1")), told
+
+
+def test_over_http2_it_is_the_same_error(shared_edge):
+    wrong = bytes(len(BODY))
+    pinned = ProbedObject("/none", Expect(sha256=hashlib.sha256(BODY).hexdigest(), body_bytes=len(BODY)))
+    with Provider(serves(wrong)) as one, shared_edge.connect() as connection:
+        shared_edge.serve(service(one, objects=(pinned,)))
+        client = Frames(connection)
+        client.begin()
+        client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, fields("/none")))
+        assert client.status() == "502"
+
+
+def head_alone(exchange: Exchange) -> None:
+    exchange.send(head_of(exchange, BODY, ETAG))
+    raise Hangup
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_body_that_ends_before_its_first_byte_everywhere_is_an_error(shared_edge, cache):
+    with Provider(head_alone) as one, Provider(head_alone) as two:
+        shared_edge.serve(service(one, two, cache=cache))
+        reply = parse(shared_edge.raw(get("/empty")))
+        assert reply.status == 502
+        assert "http_response_incomplete" in (reply.value("proxy-status") or "")
+
+
+DATED = "last-modified: Tue, 18 Nov 2025 11:20:00 GMT\r\n"
+
+
+@pytest.mark.parametrize(("identity", "is_shared"), [("size+last-modified", True), ("etag", False)])
+def test_blocks_of_providers_with_etags_of_their_own_make_one_body_when_told_to(
+    shared_edge, identity, is_shared
+):
+    first, second = Vast(6 * BLOCK, '"of-a"', more=DATED), Vast(6 * BLOCK, '"of-b"', more=DATED)
+    target = f"/blocks-{is_shared}"
+    with Provider(first.behave) as one, Provider(second.behave) as two:
+        shared_edge.serve(service(one, two, cache=True, reflexes=Reflexes(identity=identity)))
+        reply = parse(shared_edge.raw(get(target, f"range: bytes=0-{BLOCK - 1}\r\nconnection: close\r\n")))
+        assert (reply.status, reply.body) == (206, octets(0, BLOCK))
+        one.close()
+        whole = parse(shared_edge.raw(get(target)))
+        if is_shared:
+            assert (whole.value("etag"), whole.body) == ('"of-a"', octets(0, 6 * BLOCK))
+            assert all(asked and not asked.startswith("bytes=0-") for asked in second.asked), second.asked
+        else:
+            assert whole.body == octets(0, len(whole.body)), "bytes of another version"
+        again = parse(shared_edge.raw(get(target)))
+        assert again.body == octets(0, 6 * BLOCK)
+
+
+def test_a_block_of_another_date_never_joins(shared_edge):
+    newer = DATED.replace("11:20", "11:21")
+    first, second = Vast(4 * BLOCK, '"of-a"', more=DATED), Vast(4 * BLOCK, '"of-b"', seed=1, more=newer)
+    with Provider(first.behave) as one, Provider(second.behave) as two:
+        shared_edge.serve(service(one, two, cache=True, reflexes=Reflexes(identity="size+last-modified")))
+        part = get("/moved", f"range: bytes=0-{BLOCK - 1}\r\nconnection: close\r\n")
+        assert parse(shared_edge.raw(part)).body == octets(0, BLOCK)
+        one.close()
+        cut = parse(shared_edge.raw(get("/moved"))).body
+        assert cut == octets(0, len(cut)) and len(cut) < 4 * BLOCK
+        assert parse(shared_edge.raw(get("/moved"))).body == octets(0, 4 * BLOCK, 1)
 
 
 def test_an_event_stream_goes_on_behind_the_last_event(shared_edge):

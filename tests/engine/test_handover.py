@@ -106,6 +106,28 @@ def edge_command(port: int, origin: int, *words: str) -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def kept_idle(port: int, origin: int) -> Iterator[tuple[subprocess.Popen, http.client.HTTPConnection]]:
+    """An edge of two workers, and the one connection that a client keeps to it, idle after an answer."""
+    edge = subprocess.Popen(edge_command(port, origin))
+    try:
+        poll(lambda: answers_at(port), "the edge does not answer")
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as kept:
+            kept.request("GET", "/first")
+            assert kept.getresponse().read() == BODY
+            yield edge, kept
+    finally:
+        edge.kill()
+        edge.wait(20)
+
+
+def _workers(pid: int) -> int:
+    """How many workers of an engine are still there, by the names of its threads."""
+    return sum(
+        name.read_text().startswith("polycdn-worker") for name in Path(f"/proc/{pid}/task").glob("*/comm")
+    )
+
+
 def answers_at(port: int) -> bool:
     with (
         contextlib.suppress(OSError, http.client.HTTPException),
@@ -139,6 +161,42 @@ def test_clients_of_an_edge_notice_no_handover(tmp_path: Path) -> None:
             for process in processes:
                 process.kill()
                 process.wait(20)
+
+
+def test_an_idle_connection_is_answered_once_more_though_another_worker_has_ended() -> None:
+    with Provider(answer(BODY)) as origin:
+        port = free_port()
+        with kept_idle(port, origin.port) as (old, kept):
+            new = subprocess.Popen(edge_command(port, origin.port, "--take-over"))
+            try:
+                poll(lambda: _workers(old.pid) == 1, "the worker without a connection has not ended")
+                kept.request("GET", "/last")
+                answered = kept.getresponse()
+                assert (answered.read(), answered.will_close) == (BODY, True)
+                assert old.wait(60) == 0
+                assert answers_at(port)
+            finally:
+                new.kill()
+                new.wait(20)
+
+
+def test_a_request_that_comes_just_after_sigterm_is_answered_as_the_last() -> None:
+    with Provider(answer(BODY)) as origin:
+        port = free_port()
+        with kept_idle(port, origin.port) as (edge, kept):
+            edge.send_signal(signal.SIGTERM)
+            poll(lambda: not answers_at(port), "the edge still takes connections")
+            kept.request("GET", "/last")
+            answered = kept.getresponse()
+            assert (answered.read(), answered.will_close) == (BODY, True)
+            assert edge.wait(60) == 0
+
+
+def test_a_client_that_stays_silent_sees_an_orderly_end_and_keeps_no_drain_waiting() -> None:
+    with Provider(answer(BODY)) as origin, kept_idle(free_port(), origin.port) as (edge, kept):
+        edge.send_signal(signal.SIGTERM)
+        assert kept.sock.recv(1) == b""
+        assert edge.wait(60) == 0
 
 
 def test_a_query_is_answered_by_the_old_nameserver_or_the_new_one() -> None:
@@ -251,6 +309,8 @@ def test_a_download_goes_on_in_the_old_process_while_the_new_one_serves() -> Non
                 piece = download.recv(65_536)
                 assert piece, got
                 got += piece
+            assert old.process.poll() is None
+            download.close()
             assert old.process.wait(60) == 0
         finally:
             new.kill()

@@ -37,7 +37,7 @@ share = 1.0
 scope = "global"
 """
 KILL_MS = 360_000
-TRIES = ((60, 50, 14_000), (30, 20, 40_000), (20, 10, 80_000))
+TRIES = ((60, 100, 14_000), (30, 40, 40_000), (20, 20, 80_000))
 """Speed, percent of the usual load, and real time to get ready, tried in this order until a run is valid."""
 
 CHANCE_SIGMAS = 3

@@ -7,6 +7,7 @@ use crate::error::EngineError;
 use crate::runtime::Worker;
 use std::io;
 use std::net::{IpAddr, TcpListener as StdTcpListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -23,7 +24,7 @@ const QUERY_BYTES_MAX: usize = 4_096;
 const CONNECTIONS_MAX: usize = 1_024;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// Answers until the engine drains; then every connection ends after the query that it is in, or its idle time.
+/// Answers until the engine drains; then every connection ends between two queries: clients expect it (RFC 7766 §6.2.4).
 pub async fn serve(worker: Rc<Worker<Dns>>, listener: StdTcpListener) -> Result<(), EngineError> {
     let listener =
         TcpListener::from_std(listener).map_err(|error| EngineError::system("TCP socket", error))?;
@@ -57,11 +58,12 @@ async fn serve_connection(worker: Rc<Worker<Dns>>, stream: TcpStream, client: Ip
     let mut reader = BufReader::with_capacity(QUERY_BYTES_MAX, reader);
     let mut query = Vec::new();
     let (mut reply, mut framed) = (Vec::new(), Vec::new());
+    let mut closing = pin!(worker.closing_idle());
     loop {
         let read = tokio::select! {
             biased;
             read = timeout(IDLE_TIMEOUT, read_query(&mut reader, &mut query)) => read,
-            () = worker.closing_idle() => return,
+            () = &mut closing => return,
         };
         if !matches!(read, Ok(Ok(()))) {
             return;

@@ -46,6 +46,30 @@ impl Answer {
     }
 }
 
+/// The first piece of a body (None: its end), if the head goes out with it and not alone.
+pub type First = Option<Option<Bytes>>;
+
+impl Answer {
+    /// What goes out with the head. An error if the body broke off before that: what goes out in its place, or None where
+    /// nothing does, since the client itself broke off.
+    pub async fn begin(&mut self) -> Result<First, Option<Answer>> {
+        let mut flow = match std::mem::replace(&mut self.body, Body::None) {
+            Body::Relay(relay) => Flow::Relay(relay),
+            Body::Stored(stored) => Flow::Stored(stored),
+            other => {
+                self.body = other;
+                return Ok(None);
+            }
+        };
+        let first = flow.first().await.transpose().map_err(|reason| flow.unsaid(reason))?;
+        self.body = match flow {
+            Flow::Relay(relay) => Body::Relay(relay),
+            Flow::Stored(stored) => Body::Stored(stored),
+        };
+        Ok(first)
+    }
+}
+
 /// A body that flows, from wherever it comes.
 pub enum Flow {
     Relay(Box<Relay>),
@@ -53,6 +77,35 @@ pub enum Flow {
 }
 
 impl Flow {
+    /// What is first, where the head can wait for it: it is here already, or nothing can go out before it is known whose
+    /// it is. None: the head goes alone.
+    async fn first(&mut self) -> Option<Result<Option<Bytes>, Reason>> {
+        let here = tokio::select! {
+            biased;
+            piece = self.next() => Some(piece),
+            () = std::future::ready(()) => None,
+        };
+        match here {
+            None if self.is_undecided() => Some(self.next().await),
+            here => here,
+        }
+    }
+
+    fn is_undecided(&self) -> bool {
+        match self {
+            Self::Relay(relay) => relay.is_undecided(),
+            Self::Stored(body) => body.is_undecided(),
+        }
+    }
+
+    /// See `Answer::begin`.
+    fn unsaid(&self, reason: Reason) -> Option<Answer> {
+        match self {
+            Self::Relay(relay) => relay.unsaid(reason),
+            Self::Stored(body) => body.unsaid(reason),
+        }
+    }
+
     /// The next piece as soon as there is one; None at the end. An error: the body is cut, and must not look whole.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         match self {

@@ -84,6 +84,8 @@ pub struct Order<'a> {
 pub struct Response {
     pub wire: Wire,
     pub head: AnswerHead,
+    /// The body is small, and yet hardly comes.
+    pub is_slow: bool,
 }
 
 impl Response {
@@ -152,7 +154,7 @@ async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Res
         Some(_) => {}
     }
     let head = first_answer(order, &wire, pump).await?;
-    Ok(Response { wire, head })
+    Ok(Response { wire, head, is_slow: false })
 }
 
 /// The head of the answer, while the body goes out. The time to the first byte counts from when the upstream has the

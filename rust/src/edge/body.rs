@@ -2,6 +2,7 @@
 
 use crate::edge::framing::{Decoder, Framing, Step, chunk_head};
 use crate::edge::message::Field;
+use crate::edge::meter::Meter;
 use crate::edge::trailer::{last_chunk, passed_on};
 use crate::edge::wire::Wire;
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 pub enum BodyError {
     Broken(&'static str),
     Stalled,
+    TooLarge,
     Gone,
 }
 
@@ -107,6 +109,7 @@ pub enum PumpError {
 /// Sends a request's body to an upstream; can begin again from the start while all of it was kept.
 pub struct Pump {
     source: Source,
+    meter: Meter,
     framing: Framing,
     idle: Duration,
     /// What was read so far, if it is still all of it.
@@ -125,10 +128,11 @@ pub struct Pump {
 
 impl Pump {
     /// `keep_bytes` is the most that is kept for another attempt; a body that says that it is longer is not kept at all.
-    pub fn new(source: Source, framing: Framing, keep_bytes: u64, idle: Duration) -> Self {
+    pub fn new(source: Source, meter: Meter, framing: Framing, keep_bytes: u64, idle: Duration) -> Self {
         let left = if let Framing::Length(bytes) = framing { bytes } else { 0 };
         Self {
             source,
+            meter,
             framing,
             idle,
             kept: (left <= keep_bytes).then(Vec::new),
@@ -186,7 +190,7 @@ impl Pump {
         if self.has_ended {
             return Ok(None);
         }
-        let piece = timeout(self.idle, self.source.next()).await.map_err(|_| BodyError::Stalled)??;
+        let piece = self.meter.read(self.idle, self.source.next()).await?;
         let Some(piece) = piece else {
             self.has_ended = true;
             return if self.left == 0 {

@@ -5,7 +5,9 @@
 use crate::edge::answer::Answer;
 use crate::edge::attempt::{Interim, Order, head_bytes};
 use crate::edge::body::{BodyError, Pump, Source};
-use crate::edge::message::RequestHead;
+use crate::edge::door;
+use crate::edge::message::{Field, RequestHead};
+use crate::edge::meter::Meter;
 use crate::edge::route::Route;
 use crate::edge::stored;
 use crate::edge::walk::Walk;
@@ -29,12 +31,23 @@ pub struct Incoming {
     pub is_counted: bool,
 }
 
-/// The answer to a request, by the service's cache if it has one; an error if the client's own body did not come.
-pub async fn respond(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, BodyError> {
-    match edge.site(&incoming.head.authority) {
-        Some(site) if site.prepared.shelf.is_some() => Box::pin(stored::respond(edge, &site, incoming)).await,
-        _ => Box::pin(forward(edge, incoming)).await,
-    }
+/// The answer to a request that may come in, by the service's cache if it has one; an error if the client's own body did
+/// not come.
+pub async fn respond(edge: &Rc<Edge>, mut incoming: Incoming) -> Result<Answer, BodyError> {
+    let Some(site) = edge.site(&incoming.head.authority) else {
+        return Box::pin(forward(edge, incoming)).await;
+    };
+    let cookie = match door::enter(edge, &site, &mut incoming) {
+        Ok(cookie) => cookie,
+        Err(denial) => return Ok(door::denied(edge, &denial)),
+    };
+    let mut answer = if site.prepared.shelf.is_some() {
+        Box::pin(stored::respond(edge, &site, incoming)).await?
+    } else {
+        Box::pin(forward(edge, incoming)).await?
+    };
+    answer.fields.extend(cookie.map(|cookie| Field::new("set-cookie", cookie)));
+    Ok(answer)
 }
 
 /// The upstreams' answer to a request; an error if the client's own body did not come.
@@ -56,7 +69,10 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
         interim: &interim,
         patience: Duration::from_millis(limits.first_byte_timeout_ms),
     };
-    let pump = source.map(|source| Pump::new(source, head.framing, limits.replay_bytes_max, idle));
+    let pump = source.map(|source| {
+        let meter = Meter::new(&site.prepared.gate.limits, &edge.refusals);
+        Pump::new(source, meter, head.framing, limits.replay_bytes_max, idle)
+    });
     let region = site.service.region_of(client);
     let route = Route { edge: Rc::clone(edge), site: Rc::clone(&site), region };
     Walk::new(route, is_counted, (client, scheme)).run(&order, pump).await

@@ -4,14 +4,16 @@
 //! calls; here they are one of each. Its flush therefore does nothing, and whoever drives the connection calls `send` when
 //! the crate has nothing more to do.
 
-use crate::edge::wire::{Stream, lay_by, spare};
+use crate::edge::vigil::Vigil;
+use crate::edge::wire::{LINGER, LINGER_BYTES, Stream, lay_by, spare};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
 
 /// What is gathered: a TLS record at most. What does not fit goes out at once, with what was gathered and uncopied.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -24,6 +26,7 @@ struct Gathered {
     first: BytesMut,
     out: BytesMut,
     stream: Stream,
+    vigil: Rc<Vigil>,
 }
 
 /// One side of it is the `h2` crate's, the other is its driver's.
@@ -31,13 +34,30 @@ struct Gathered {
 pub struct Gather(Rc<RefCell<Gathered>>);
 
 impl Gather {
-    pub fn new(stream: Stream, first: BytesMut) -> Self {
-        Self(Rc::new(RefCell::new(Gathered { first, out: BytesMut::new(), stream })))
+    pub fn new(stream: Stream, first: BytesMut, vigil: Rc<Vigil>) -> Self {
+        Self(Rc::new(RefCell::new(Gathered { first, out: BytesMut::new(), stream, vigil })))
     }
 
     /// Ready once all that was written is with the kernel.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// Reads over what the client still sends after the end, for a moment: the kernel would reset the connection, and the
+    /// last answers with it, if it were left unread.
+    pub async fn linger(mut self) {
+        let _ = timeout(LINGER, async {
+            self.shutdown().await?;
+            let (mut dropped, mut piece) = (0, [0; 1024]);
+            while dropped <= LINGER_BYTES {
+                match self.read(&mut piece).await? {
+                    0 => break,
+                    bytes => dropped += bytes,
+                }
+            }
+            Ok::<(), Error>(())
+        })
+        .await;
     }
 }
 
@@ -90,10 +110,17 @@ impl Gathered {
 impl AsyncRead for Gather {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let mut this = self.0.borrow_mut();
+        if this.vigil.caught().is_some() {
+            return Poll::Pending;
+        }
         if this.first.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            this.vigil.see(&buf.filled()[before..]);
+            return read;
         }
         let bytes = this.first.len().min(buf.remaining());
+        this.vigil.see(&this.first[..bytes]);
         buf.put_slice(&this.first[..bytes]);
         this.first.advance(bytes);
         Poll::Ready(Ok(()))

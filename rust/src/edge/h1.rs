@@ -2,7 +2,7 @@
 
 use crate::access;
 use crate::clock;
-use crate::edge::answer::{Answer, Body, Flow};
+use crate::edge::answer::{Answer, Body, First, Flow};
 use crate::edge::attempt::Interim;
 use crate::edge::body::{BodyError, H1Body, Source};
 use crate::edge::forward::{Incoming, respond};
@@ -12,14 +12,18 @@ use crate::edge::head::{HeadScan, Refused, look, skip_empty_lines, slots};
 use crate::edge::lent::write_lent;
 use crate::edge::message::RequestHead;
 use crate::edge::sheet::{Shape, framing_of, put_back, sheet, write_head};
+use crate::edge::slow;
 use crate::edge::stored::hit::{Hit, hit};
 use crate::edge::trailer::last_chunk;
 use crate::edge::wire::Wire;
 use crate::edge::worker::Edge;
+use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE, TOO_MANY_FIELDS, too_large};
+use crate::gate::pace::Pace;
+use crate::gate::why::Why;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{ErrorKind, IoSlice, Result};
+use std::io::{IoSlice, Result};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,6 +33,9 @@ use tokio::time::timeout;
 
 /// How long a connection may be idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long what has come of a TLS record may be without its rest.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// How long a client may take nothing of an answer, where no service's limits apply.
 const WRITE_IDLE: Duration = Duration::from_secs(30);
@@ -70,12 +77,22 @@ struct Connection {
     scheme: &'static str,
     /// The request that was read last gets a line in the access log.
     is_drawn: Cell<bool>,
+    /// Requests that may still come.
+    left: Cell<u64>,
+    /// How fast the client takes its answers.
+    pace: Cell<Pace>,
 }
 
 /// Serves a connection to its end. A client without TLS may begin with HTTP/2 at once (RFC 9113 §3.3).
 pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static str) {
     let is_drawn = Cell::new(false);
-    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, is_drawn };
+    let limits = edge.gate_limits();
+    let left = Cell::new(match limits.requests_per_connection_max {
+        0 => u64::MAX,
+        requests => requests,
+    });
+    let pace = Cell::new(Pace::new(limits.client_bytes_per_s_min, limits.client_rate_window_ms));
+    let connection = Connection { edge, wire: Rc::new(wire), client, scheme, is_drawn, left, pace };
     let mut is_first = true;
     loop {
         let next = connection.next(is_first).await;
@@ -130,10 +147,22 @@ impl Connection {
         }
         let mut drained = pin!(self.edge.idle_is_over());
         let first = poll_fn(|cx| match self.wire.poll_fill(cx) {
-            Poll::Ready(filled) => Poll::Ready(matches!(filled, Ok(1..))),
-            Poll::Pending => drained.as_mut().poll(cx).map(|()| false),
+            Poll::Ready(filled) => Poll::Ready(Some(matches!(filled, Ok(1..)))),
+            Poll::Pending => drained.as_mut().poll(cx).map(|()| None),
         });
-        self.wire.within(patience, first).await.unwrap_or(false)
+        match self.wire.within(patience, first).await.flatten() {
+            Some(has_more) => has_more,
+            None => Box::pin(self.has_more_after_all()).await,
+        }
+    }
+
+    /// A request that reached this machine before its connection was given up is answered.
+    async fn has_more_after_all(&self) -> bool {
+        if self.wire.has_arrived() && matches!(timeout(LAST_LOOK, self.wire.fill()).await, Ok(Ok(1..))) {
+            return true;
+        }
+        self.wire.close_gently().await;
+        false
     }
 
     async fn head(&self, bytes_max: usize, is_first: bool) -> Next {
@@ -161,7 +190,8 @@ impl Connection {
                     Some(self.hit_or_request(&unread.split_to(end).freeze()))
                 }
                 Ok(None) if unread.len() <= bytes_max => None,
-                Ok(_) => Some(Next::Refused(TOO_LARGE)),
+                Ok(Some(_)) => Some(Next::Refused(HEAD_TOO_LARGE.into())),
+                Ok(None) => Some(Next::Refused(too_large(unread).into())),
             }
         })
     }
@@ -172,15 +202,17 @@ impl Connection {
             Ok(seen) => seen,
             Err(refused) => return Next::Refused(refused),
         };
+        self.left.set(self.left.get().saturating_sub(1));
+        let (asker, may_go_on) = ((self.client, self.scheme), self.left.get() > 0);
         self.is_drawn.set(self.edge.sampler.draw());
         if !self.is_drawn.get()
-            && let Some(hit) = hit(&self.edge, &seen, head.len(), (self.client, self.scheme), sheet)
+            && let Some(hit) = hit(&self.edge, &seen, head.len(), asker, may_go_on, sheet)
         {
             return Next::Hit(hit);
         }
         let limits = self.edge.site(seen.authority()).map(|site| site.service.settings.limits.head_bytes_max);
         match limits {
-            Some(bytes_max) if head.len() as u64 > bytes_max => Next::Refused(TOO_LARGE),
+            Some(bytes_max) if head.len() as u64 > bytes_max => Next::Refused(HEAD_TOO_LARGE.into()),
             _ => Next::Request(Box::new(seen.owned(head))),
         }
     }
@@ -211,7 +243,7 @@ impl Connection {
         let shape = Shape {
             is_head: head.is_head(),
             version: head.version,
-            is_persistent: head.is_persistent,
+            is_persistent: head.is_persistent && self.left.get() > 0,
             idle: limits.unwrap_or(WRITE_IDLE),
         };
         self.answer(head, shape).await
@@ -243,7 +275,11 @@ impl Connection {
             Ok(answer) => answer,
             Err(BodyError::Gone) => return false,
             Err(BodyError::Stalled) => {
-                self.refuse(Refused { status: 408, why: "the body took too long" }).await;
+                self.close_with(Answer::own(408, "the body took too long")).await;
+                return false;
+            }
+            Err(BodyError::TooLarge) => {
+                self.close_with(Answer::own(BODY_TOO_LARGE.status, BODY_TOO_LARGE.text)).await;
                 return false;
             }
             Err(BodyError::Broken(why)) => {
@@ -303,12 +339,24 @@ impl Connection {
 
     /// A refusal is the last answer of a connection: what follows in it could be anything.
     async fn refuse(&self, refused: Refused) {
+        let is_by_fields = refused == TOO_MANY_FIELDS.into();
+        let why = if is_by_fields { Why::HeadFields } else { Why::of_status(refused.status) };
+        self.edge.refusals.add(why);
+        self.close_with(Answer::own(refused.status, refused.why)).await;
+    }
+
+    async fn close_with(&self, answer: Answer) {
         let shape = Shape { is_head: false, version: 1, is_persistent: false, idle: WRITE_IDLE };
-        self.send(Answer::own(refused.status, refused.why), &shape).await;
+        self.send(answer, &shape).await;
     }
 
     /// Writes an answer; false if the connection is over: cut, tunnelled, or closed because the answer says so.
-    async fn send(&self, answer: Answer, shape: &Shape) -> bool {
+    async fn send(&self, mut answer: Answer, shape: &Shape) -> bool {
+        let first = match answer.begin().await {
+            Ok(first) => first,
+            Err(Some(unsaid)) => return Box::pin(self.send(unsaid, shape)).await,
+            Err(None) => return false,
+        };
         access::note_answer(answer.status);
         let (framing, is_persistent) = framing_of(&answer, shape);
         let mut head = sheet();
@@ -317,8 +365,8 @@ impl Connection {
             Body::None => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(_) if shape.is_head => self.write(&[&head], shape.idle).await.is_ok(),
             Body::Full(bytes) => self.write(&[&head, &bytes], shape.idle).await.is_ok(),
-            Body::Relay(relay) => self.relay(Flow::Relay(relay), &head, framing, shape.idle).await,
-            Body::Stored(body) => self.relay(Flow::Stored(body), &head, framing, shape.idle).await,
+            Body::Relay(relay) => self.relay(Flow::Relay(relay), first, &head, framing, shape.idle).await,
+            Body::Stored(body) => self.relay(Flow::Stored(body), first, &head, framing, shape.idle).await,
             Body::Tunnel(upstream, _) => {
                 if self.write(&[&head], shape.idle).await.is_ok() {
                     self.tunnel(&upstream).await;
@@ -334,24 +382,30 @@ impl Connection {
     }
 
     /// Passes a body on as it comes. A body that breaks off ends the connection, so that it cannot look whole.
-    async fn relay(&self, mut relay: Flow, head: &[u8], framing: Framing, idle: Duration) -> bool {
-        let mut head = head;
+    async fn relay(
+        &self,
+        mut relay: Flow,
+        first: First,
+        head: &[u8],
+        framing: Framing,
+        idle: Duration,
+    ) -> bool {
+        let (mut head, mut first) = (head, first.map(Ok));
+        if first.is_none() {
+            if self.write(&[head], idle).await.is_err() {
+                return false;
+            }
+            head = &[];
+        }
         loop {
-            // The head waits for a piece that is here already, and for no other.
-            let piece = tokio::select! {
-                biased;
-                piece = relay.next() => piece,
-                () = std::future::ready(()), if !head.is_empty() => {
-                    if self.write(&[head], idle).await.is_err() {
-                        return false;
-                    }
-                    head = &[];
-                    continue;
-                }
+            let piece = match first.take() {
+                Some(piece) => piece,
+                None => relay.next().await,
             };
             let piece = match piece {
                 Ok(Some(piece)) if relay.is_lent() && framing != Framing::Chunked => {
-                    let written = write_lent(&self.wire, &mut relay, head, piece, idle).await;
+                    let measure = (&self.pace, &*self.edge.refusals);
+                    let written = write_lent(&self.wire, &mut relay, head, piece, idle, measure).await;
                     let Ok(rest) = written else { return false };
                     head = rest;
                     if relay.is_over() {
@@ -415,8 +469,8 @@ impl Connection {
 
     async fn write_slices(&self, slices: &mut [IoSlice<'_>], idle: Duration) -> Result<()> {
         let bytes = slices.iter().map(|slice| slice.len()).sum();
-        let written = self.wire.within(idle, self.wire.write_all(slices)).await;
-        written.unwrap_or(Err(ErrorKind::TimedOut.into()))?;
+        let write = self.wire.write_all(slices);
+        slow::finish(&self.wire, write, idle, &self.pace, &self.edge.refusals).await?;
         self.edge.traffic.sent(bytes);
         access::note_sent(bytes);
         Ok(())
@@ -435,8 +489,6 @@ impl Connection {
         .await;
     }
 }
-
-const TOO_LARGE: Refused = Refused { status: 431, why: "the head is too large" };
 
 async fn pass_on(from: &Wire, to: &Wire) {
     loop {

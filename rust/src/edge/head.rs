@@ -4,6 +4,8 @@
 
 use crate::edge::framing::{Broken, Framing};
 use crate::edge::message::{AnswerHead, Field, RequestHead, is_authority};
+use crate::gate::limits::TOO_MANY_FIELDS;
+use crate::gate::why::Denial;
 use bytes::{Buf, Bytes, BytesMut};
 use std::mem::MaybeUninit;
 
@@ -15,6 +17,12 @@ const FIELDS_MAX: usize = 128;
 pub struct Refused {
     pub status: u16,
     pub why: &'static str,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self { status: denial.status, why: denial.text }
+    }
 }
 
 const fn bad(why: &'static str) -> Refused {
@@ -136,7 +144,7 @@ pub fn look<'h, 's>(head: &'h [u8], slots: &'s mut Slots<'h>) -> Result<Seen<'h,
     match parsed.parse_with_uninit_headers(head, slots) {
         Ok(httparse::Status::Complete(bytes)) if bytes == head.len() => {}
         Ok(_) => return Err(bad("the head does not end where it should")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refused { status: 431, why: "too many fields" }),
+        Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_FIELDS.into()),
         Err(httparse::Error::Version) => return Err(Refused { status: 505, why: "HTTP/1.0 and 1.1 only" }),
         Err(_) => return Err(bad("malformed head")),
     }

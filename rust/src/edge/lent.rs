@@ -1,9 +1,14 @@
 //! Writing pieces of a body that can be had again: nobody's memory is held while a slow client takes nothing.
 
+use crate::clock;
 use crate::edge::answer::Flow;
+use crate::edge::slow;
 use crate::edge::wire::Wire;
+use crate::gate::pace::Pace;
+use crate::gate::why::{Refusals, Why};
 use bytes::Bytes;
-use std::io::{IoSlice, Result};
+use std::cell::Cell;
+use std::io::{ErrorKind, IoSlice, Result};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -15,6 +20,7 @@ pub async fn write_lent<'h>(
     head: &'h [u8],
     piece: Bytes,
     idle: Duration,
+    (pace, refusals): (&Cell<Pace>, &Refusals),
 ) -> Result<&'h [u8]> {
     let written = wire.write_now(&[IoSlice::new(head), IoSlice::new(&piece)]).await?;
     let rest = (head.len() + piece.len()).saturating_sub(written);
@@ -22,6 +28,13 @@ pub async fn write_lent<'h>(
     drop(piece);
     // Mostly the kernel takes all at once; then there is nothing to wait for.
     let wait = async { if rest > 0 { wire.writable().await } else { wire.flush().await } };
-    timeout(idle, wait).await??;
+    let began = clock::moment();
+    let ended = timeout(slow::patience(pace, idle), wait).await;
+    let is_too_slow = slow::wait(pace, clock::moment().saturating_duration_since(began), written as u64);
+    if ended.is_err() || is_too_slow {
+        refusals.add(Why::SlowReader);
+        return Err(ErrorKind::TimedOut.into());
+    }
+    ended??;
     Ok(head.get(written..).unwrap_or_default())
 }

@@ -21,6 +21,7 @@
 //! | `relay`, `resume`, `report` | a body on its way, taken up again elsewhere when it breaks off, and how it ended |
 //! | `sample` | a comparison of two providers now and then |
 //! | `give_up` | what the client gets when nobody answered well |
+//! | `door`, `meter`, `slow`, `vigil` | the gate (`crate::gate`) at connections, requests, bodies, answers and frames |
 //! | `stored` | what is answered from the cache, and what of the upstreams' answers it keeps |
 //! | `answer`, `body` | what a client gets; bodies that flow towards an upstream |
 //! | `head`, `framing`, `message`, `trailer`, `sheet` | HTTP/1 as it is written: pure |
@@ -31,6 +32,7 @@ pub mod answer;
 pub mod attempt;
 pub mod body;
 pub mod destination;
+pub mod door;
 pub mod forward;
 pub mod forwarded;
 pub mod framing;
@@ -41,6 +43,7 @@ pub mod h2;
 pub mod head;
 pub mod lent;
 pub mod message;
+pub mod meter;
 pub mod patience;
 pub mod relay;
 pub mod report;
@@ -49,10 +52,12 @@ pub mod role;
 pub mod route;
 pub mod sample;
 pub mod sheet;
+pub mod slow;
 pub mod stored;
 pub mod tls;
 pub mod traffic;
 pub mod trailer;
+pub mod vigil;
 pub mod walk;
 pub mod wire;
 pub mod worker;

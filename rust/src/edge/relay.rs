@@ -4,15 +4,18 @@
 //! representation (`resume`); the client sees one body. Where nobody can go on, the body is cut.
 
 use crate::count::Reason;
+use crate::edge::answer::Answer;
 use crate::edge::attempt::{Response, lost};
 use crate::edge::body::{Pump, PumpError};
 use crate::edge::destination::{Destination, Place};
 use crate::edge::framing::{Decoder, Step};
+use crate::edge::give_up::{Tried, unsaid};
 use crate::edge::message::Field;
 use crate::edge::report::Report;
 use crate::edge::resume::{Coming, Course, From, Resumed};
 use crate::edge::trailer::passed_on;
 use crate::edge::wire::Wire;
+use crate::reflex::beat::Beat;
 use crate::reflex::check::{Check, Wrong};
 use crate::reflex::events::Events;
 use bytes::Bytes;
@@ -46,6 +49,8 @@ pub struct Beginning {
     pub report: Report,
     pub course: Option<Course>,
     pub check: Option<Check>,
+    /// Who was asked in vain before.
+    pub tried: Vec<Tried>,
 }
 
 pub struct Relay {
@@ -58,6 +63,8 @@ pub struct Relay {
     /// The request's body, when the answer came before its end.
     pump: Option<Pump>,
     report: Report,
+    /// Who was asked in vain before the first byte.
+    tried: Vec<Tried>,
     /// Nothing of what may go wrong in the middle of a body; most bodies need none of it.
     extra: Option<Box<Extra>>,
 }
@@ -67,10 +74,11 @@ struct Extra {
     course: Option<Course>,
     check: Option<Check>,
     events: Option<Events>,
+    beat: Beat,
     coming: Option<Coming>,
     /// What has come and needs no look.
     plain: Option<Bytes>,
-    /// The next byte that is to come, counted in the whole.
+    /// The next byte that is to come, counted in the whole; of events, what went on.
     at: u64,
     /// So many bytes are to be read over first.
     skip_bytes: u64,
@@ -84,7 +92,7 @@ struct Extra {
 
 impl Relay {
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { response, destination, place, waits, pump, report, course, check } = beginning;
+        let Beginning { response, destination, place, waits, pump, report, course, check, tried } = beginning;
         let pump = pump.filter(|pump| !pump.is_done());
         // A body that is here already cannot break off.
         let is_here = response.is_whole_here();
@@ -97,6 +105,7 @@ impl Relay {
                 course,
                 check,
                 events,
+                beat: Beat::default(),
                 coming: None,
                 at,
                 skip_bytes: 0,
@@ -116,8 +125,29 @@ impl Relay {
             waits,
             pump,
             report,
+            tried,
             extra,
         }
+    }
+
+    /// Whether nothing of it can go out yet, and all of it may still be another's.
+    pub fn is_undecided(&self) -> bool {
+        let is_undecided = |extra: &Extra| {
+            let is_held = extra.check.is_some() && !extra.has_ended;
+            !extra.has_passed && (extra.coming.is_some() || is_held)
+        };
+        self.extra.as_ref().is_some_and(|extra| is_undecided(extra))
+    }
+
+    pub fn tried(&self) -> &[Tried] {
+        &self.tried
+    }
+
+    /// What the client gets where nothing of this has gone out. None: the client itself broke off.
+    pub fn unsaid(&self, reason: Reason) -> Option<Answer> {
+        // Only a GET has precautions, and only a GET is answered by the service's own fallback.
+        let is_get = self.extra.is_some();
+        (reason != Reason::Blind).then(|| unsaid(&self.report.route.site, &self.tried, reason, is_get))
     }
 
     pub fn is_over(&self) -> bool {
@@ -134,7 +164,8 @@ impl Relay {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         loop {
             if let Some(coming) = self.extra.as_mut().and_then(|extra| extra.coming.as_mut()) {
-                let resumed = coming.await;
+                let (tried, resumed) = coming.await;
+                self.note_tried(tried);
                 match resumed {
                     Ok(resumed) => self.take_up(resumed),
                     Err(reason) => return Err(self.cut(reason)),
@@ -178,6 +209,7 @@ impl Relay {
     fn broke(&mut self, reason: Reason) -> Result<(), Reason> {
         (self.wire, self.place) = (None, None);
         self.report.failed(reason);
+        self.note_tried([Tried { provider: self.report.provider, reason, status: None }]);
         self.destination.failed(reason, self.report.route.edge.now_ms());
         let failed = (self.report.provider, Rc::clone(&self.destination));
         match self.extra.as_mut().and_then(|extra| extra.resume(reason, failed)) {
@@ -188,6 +220,12 @@ impl Relay {
                 Ok(())
             }
             None => Err(self.cut(reason)),
+        }
+    }
+
+    fn note_tried(&mut self, tried: impl IntoIterator<Item = Tried>) {
+        if self.extra.as_ref().is_none_or(|extra| !extra.has_passed) {
+            self.tried.extend(tried);
         }
     }
 
@@ -217,16 +255,28 @@ impl Relay {
                 Step::NeedMore => {}
             }
             let is_watched = self.extra.as_ref().is_some_and(|extra| extra.may_leave_a_slow_one());
-            let limit = if is_watched { self.waits.stall } else { self.waits.idle };
+            let beat = self.extra.as_ref().and_then(|extra| extra.beat_patience());
+            let limit = match beat {
+                Some(beat) => beat.min(self.waits.idle),
+                None if is_watched => self.waits.stall,
+                None => self.waits.idle,
+            };
             let began_ms = self.report.route.edge.now_ms();
             let filled = wire.within(limit, fill_while_sending(wire, &mut self.pump)).await;
             match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),
                 Ok(0) => return Err(Reason::Truncated),
                 Ok(bytes) if is_watched => self.watch(began_ms, bytes as u64)?,
-                Ok(_) => {}
+                Ok(_) => self.note_beat(began_ms),
                 Err(reason) => return Err(reason),
             }
+        }
+    }
+
+    fn note_beat(&mut self, began_ms: u64) {
+        let gap_ms = self.report.route.edge.now_ms().saturating_sub(began_ms);
+        if let Some(extra) = self.extra.as_mut().filter(|extra| extra.events.is_some()) {
+            extra.beat.came_after(gap_ms);
         }
     }
 
@@ -282,7 +332,11 @@ impl Extra {
     fn ready(&mut self) -> Option<Bytes> {
         let piece = match (&mut self.check, &mut self.events) {
             (Some(check), _) => check.take(),
-            (None, Some(events)) => events.take(),
+            (None, Some(events)) => {
+                let piece = events.take();
+                self.at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                piece
+            }
             (None, None) => self.plain.take(),
         };
         self.has_passed |= piece.is_some();
@@ -344,6 +398,13 @@ impl Extra {
         self.check.as_ref().map_or(self.at, Check::at)
     }
 
+    /// How long a stream of events that can be taken up elsewhere may be silent, by its own rhythm.
+    fn beat_patience(&self) -> Option<Duration> {
+        let is_movable = self.events.as_ref().is_some_and(|events| events.last_id().is_some())
+            && self.course.as_ref().is_some_and(Course::has_others);
+        self.beat.patience_ms().filter(|_| is_movable).map(Duration::from_millis)
+    }
+
     /// A slow upstream is left only if others may do better, and by no more requests than there are others.
     fn may_leave_a_slow_one(&self) -> bool {
         self.slow_left > 0 && self.events.is_none() && self.course.as_ref().is_some_and(Course::has_others)
@@ -352,9 +413,11 @@ impl Extra {
     fn resume(&mut self, reason: Reason, failed: (u16, Rc<Destination>)) -> Option<Coming> {
         if reason == Reason::Stalled {
             self.slow_left = self.slow_left.saturating_sub(1);
+            self.beat.was_silent();
         }
+        let at = self.at();
         let from = match &mut self.events {
-            None => From::Byte(self.at()),
+            None => From::Byte(at),
             Some(events) => {
                 events.resume();
                 match events.last_id().cloned() {
@@ -364,7 +427,7 @@ impl Extra {
                 }
             }
         };
-        self.course.as_mut()?.resume(from, failed)
+        self.course.as_mut()?.resume(from, at, failed)
     }
 }
 

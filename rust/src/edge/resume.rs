@@ -4,6 +4,7 @@ use crate::count::Reason;
 use crate::document::Integrity;
 use crate::edge::attempt::{Ended, Interim, Order, Response, attempt, head_bytes};
 use crate::edge::destination::{Destination, Place};
+use crate::edge::give_up::Tried;
 use crate::edge::message::{AnswerHead, Field, RequestHead, value_of};
 use crate::edge::route::Route;
 use crate::reflex::check::Check;
@@ -57,7 +58,8 @@ pub struct Resumed {
     pub place: Option<Place>,
 }
 
-pub type Coming = Pin<Box<dyn Future<Output = Result<Resumed, Reason>>>>;
+/// With those that were asked in vain.
+pub type Coming = Pin<Box<dyn Future<Output = (Vec<Tried>, Result<Resumed, Reason>)>>>;
 
 /// From where on the rest is asked for.
 pub enum From {
@@ -114,12 +116,12 @@ impl Course {
         self.route.site.destinations.len() > 1 && self.resumes_left > 0
     }
 
-    /// Asks for the rest, from `failed`'s successors in the plan's order and at last from `failed` itself; None when it
-    /// was taken up too often.
-    pub fn resume(&mut self, from: From, failed: (u16, Rc<Destination>)) -> Option<Coming> {
+    /// Asks for the rest, from `failed`'s successors in the plan's order and at last from `failed` itself; None when it was
+    /// taken up too often, or too often in vain: `passed` says how far it has come.
+    pub fn resume(&mut self, from: From, passed: u64, failed: (u16, Rc<Destination>)) -> Option<Coming> {
         let at = if let From::Byte(at) = from { at } else { 0 };
-        self.in_vain = if at == self.resumed_at { self.in_vain + 1 } else { 0 };
-        self.resumed_at = at;
+        self.in_vain = if passed == self.resumed_at { self.in_vain + 1 } else { 0 };
+        self.resumed_at = passed;
         if self.resumes_left == 0 || self.in_vain >= RESUMES_IN_VAIN_MAX {
             return None;
         }
@@ -152,7 +154,11 @@ impl Course {
             failed: failed.1,
             wanted,
         };
-        Some(Box::pin(resumption.run()))
+        Some(Box::pin(async move {
+            let mut tried = Vec::new();
+            let resumed = resumption.run(&mut tried).await;
+            (tried, resumed)
+        }))
     }
 }
 
@@ -226,7 +232,7 @@ struct Resumption {
 }
 
 impl Resumption {
-    async fn run(self) -> Result<Resumed, Reason> {
+    async fn run(self, tried: &mut Vec<Tried>) -> Result<Resumed, Reason> {
         let (route, mut failed) = (&self.route, Rc::clone(&self.failed));
         let settings = &route.site.service.settings;
         let (limits, reflexes) = (&settings.limits, &settings.reflexes);
@@ -269,6 +275,7 @@ impl Resumption {
                 },
             };
             route.count(*provider, reason, taken_ms);
+            tried.push(Tried { provider: *provider, reason, status: None });
             destination.failed(reason, route.edge.now_ms());
             failed = destination;
         }

@@ -10,6 +10,7 @@ use crate::count::WorkerCounts;
 use crate::document::{
     CacheRules, DigestDocument, Expect, Fallback, ProbedObject, ProviderKind, QueryRule, Settings,
 };
+use crate::edge::door::Doors;
 use crate::edge::give_up::OwnWord;
 use crate::edge::message::RequestHead;
 use crate::edge::stored::entry::Entry;
@@ -19,9 +20,11 @@ use crate::edge::tls::{UpstreamTls, read_key_pair};
 use crate::edge::traffic::{self, Traffic};
 use crate::edge::worker;
 use crate::error::{EngineError, Refusal};
+use crate::gate::Gate;
 use crate::metrics::{Kind, MetricsText};
 use crate::purge::{PurgeOrder, Purged};
 use crate::reflex::digest::Pinned;
+use crate::reflex::known::KnownObjects;
 use crate::runtime::{EngineConfig, Role, Worker};
 use crate::table::{Served, Service, Snapshot, parse_addresses};
 use rustc_hash::FxHashMap;
@@ -40,6 +43,8 @@ pub struct EdgeRole {
     tallies: Mutex<Vec<Arc<Tally>>>,
     traffic: Mutex<Vec<Arc<Traffic>>>,
     access_log: Option<Arc<AccessLog>>,
+    /// Who gets in, as far as workers share it.
+    pub doors: Doors,
 }
 
 impl EdgeRole {
@@ -124,6 +129,8 @@ impl Role for EdgeRole {
             tallies: Mutex::default(),
             traffic: Mutex::default(),
             access_log: config.access_log.as_ref().map(AccessLog::start).transpose()?.map(Arc::new),
+            doors: Doors::new(config.access.as_ref())
+                .map_err(|refusal| EngineError::Config(refusal.at("access").message))?,
         })
     }
 
@@ -155,6 +162,7 @@ impl Role for EdgeRole {
     }
 
     fn tell(&self, _counts: &[Arc<WorkerCounts>], text: &mut MetricsText) {
+        self.doors.tell(text);
         tally::tell(&self.tallies.lock().unwrap_or_else(PoisonError::into_inner), text);
         traffic::tell(&self.traffic.lock().unwrap_or_else(PoisonError::into_inner), text);
         if let Some(log) = &self.access_log {
@@ -223,7 +231,11 @@ pub struct Prepared {
     pub fallback: Option<OwnWord>,
     /// None: nothing is kept of this service.
     pub shelf: Option<Arc<Shelf>>,
-    /// Of the files of the certificates, as they were when they were read.
+    /// What its objects look like.
+    pub known: Arc<KnownObjects>,
+    /// Who gets in.
+    pub gate: Gate,
+    /// Of the files of certificates and of the gate, as they were when they were read.
     stamps: Vec<(PathBuf, Stamp)>,
 }
 
@@ -250,13 +262,17 @@ impl Prepared {
         let settings = &service.settings;
         // Looked at before reading: a change in between is then read once more, not missed.
         let files = settings.certificates.iter().flat_map(|pair| [&pair.cert_file, &pair.key_file]);
-        let stamps = files.map(|path| (PathBuf::from(path), Stamp::of(Path::new(path)))).collect();
+        let files = files.map(PathBuf::from).chain(Gate::files(&settings.gate));
+        let stamps = files.map(|path| (path.clone(), Stamp::of(&path))).collect();
+        let gate = Gate::new(&settings.gate)?;
         let certificates = settings.certificates.iter().map(read_key_pair).collect::<Result<_, _>>()?;
         let objects = settings.objects.iter();
         let expected = objects.map(|object| (object.path.as_bytes().into(), object.expect.clone())).collect();
         let pinned = pinned(settings);
         let fallback = settings.reflexes.fallback.as_ref().map(own_word).transpose()?;
-        Ok(Self { targets: targets(service)?, certificates, expected, pinned, fallback, shelf: None, stamps })
+        let targets = targets(service)?;
+        let known = Arc::default();
+        Ok(Self { targets, certificates, expected, pinned, fallback, shelf: None, known, gate, stamps })
     }
 
     /// What is known of the bytes that a request asks for.

@@ -11,19 +11,21 @@ use crate::edge::body::{BodyError, Pump};
 use crate::edge::destination::{Destination, Failure, Place};
 use crate::edge::framing::{Decoder, Framing, Step};
 use crate::edge::give_up::Tried;
-use crate::edge::message::value_of;
+use crate::edge::message::{AnswerHead, value_of};
 use crate::edge::relay::{Beginning, Relay, Waits};
 use crate::edge::report::Report;
 use crate::edge::resume::{Course, check_of, is_events};
 use crate::edge::route::Route;
 use crate::edge::sample;
+use crate::reflex::digest::told;
 use crate::reflex::first_byte::kind_of;
-use crate::reflex::known::{Likeness, Look, key_of};
+use crate::reflex::known::{Keys, Likeness, Look};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A body up to this size is waited for, for so long, before the answer is passed on: if its upstream breaks off
@@ -33,6 +35,9 @@ const HOLD: Duration = Duration::from_millis(50);
 
 /// So long, where nothing could tell that another upstream's bytes belong to the same answer.
 const HOLD_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// How soon it is looked again whether another may be asked beside a silent one.
+const OVERTAKE_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long an upstream may be silent before a client that leaves counts against it.
 const SILENCE_MS: u64 = 1_000;
@@ -201,10 +206,19 @@ impl Walk {
             came = &mut first => return Ok((came?, None)),
             () = poll_fn(|cx| timer.poll(cx, until)) => {}
         }
-        drop(timer);
-        let Some(other) = self.route.destination(next).filter(|other| self.route.may_hedge(other)) else {
-            return Ok((first.await?, None));
+        let other = loop {
+            let other = self.route.destination(next);
+            if let Some(other) = other.filter(|other| self.may_overtake(destination, other)) {
+                break other;
+            }
+            let until = timer_moment() + OVERTAKE_AGAIN;
+            tokio::select! {
+                biased;
+                came = &mut first => return Ok((came?, None)),
+                () = poll_fn(|cx| timer.poll(cx, until)) => {}
+            }
         };
+        drop(timer);
         let mut second = Box::pin(self.ask(order, next, &other, &mut nothing_too));
         tokio::select! {
             biased;
@@ -221,6 +235,15 @@ impl Walk {
                 Ok((came, None))
             }
         }
+    }
+
+    /// Beside one that looks well only within the hedges' budget; one that others found failing meanwhile is left.
+    fn may_overtake(&self, silent: &Destination, other: &Destination) -> bool {
+        let now_ms = self.route.edge.now_ms();
+        let is_left = matches!(silent.stance(now_ms), Stance::SteppedBack | Stance::Trial)
+            && other.stance(now_ms) == Stance::Well
+            && self.route.go_on(silent, other).is_some();
+        is_left || self.route.may_hedge(other)
     }
 
     /// Nobody will know how long it had taken. Once is chance, and says nothing of the provider; several times in a row
@@ -264,9 +287,11 @@ impl Walk {
         destination: &Destination,
         pump: &mut Option<Pump>,
     ) -> Result<Response, Ended> {
-        let response = attempt(order, destination, pump, self.route.edge.now_ms()).await?;
+        let mut response = attempt(order, destination, pump, self.route.edge.now_ms()).await?;
         if pump.as_ref().is_none_or(Pump::is_done) && !is_events(&response.head) {
-            hold(&response).await?;
+            let rate_min_bytes_per_s = self.route.site.service.settings.reflexes.rate_min_bytes_per_s;
+            response.is_slow = hold(&response, rate_min_bytes_per_s).await?;
+            verify(&response)?;
         }
         Ok(response)
     }
@@ -287,7 +312,7 @@ impl Walk {
             }
         };
         attempted.destination.note_first_byte(kind_of(order.head.path()), u64::from(attempted.first_byte_ms));
-        let reason = judge(order, &response.head);
+        let reason = self.judged(order, &response);
         if reason != Reason::Ok {
             self.failed(&attempted, reason, attempted.first_byte_ms);
             self.set_aside(Fallback { attempted, response, reason }, pump.as_ref());
@@ -295,6 +320,30 @@ impl Walk {
         }
         let (attempted, response) = self.believe(order, attempted, response)?;
         Ok(Box::new(self.answered(order, attempted, response, pump.take(), Reason::Ok)))
+    }
+
+    /// What an answer is worth as far as it is here. One whose few bytes do not come is worth less than another's, where
+    /// another may be asked.
+    fn judged(&self, order: &Order<'_>, response: &Response) -> Reason {
+        match judge(order, &response.head) {
+            Reason::Ok if !self.is_of_its_size(order, &response.head) => Reason::Content,
+            Reason::Ok
+                if response.is_slow && self.has_other_opinion && self.may_go_on(order, Reached::Sent) =>
+            {
+                Reason::Stalled
+            }
+            reason => reason,
+        }
+    }
+
+    /// False where the settings name a digest of the object, and the answer is of another length.
+    fn is_of_its_size(&self, order: &Order<'_>, head: &AnswerHead) -> bool {
+        let is_plain = head.status == 200
+            && order.head.method.as_ref() == b"GET"
+            && value_of(&head.fields, "content-encoding").is_none_or(|coding| coding.as_ref() == b"identity");
+        let pinned = self.route.site.prepared.pinned(order.head).filter(|_| is_plain);
+        let wanted = pinned.and_then(|pinned| pinned.bytes);
+        wanted.is_none() || head.length.is_none() || head.length == wanted
     }
 
     /// The answer if it looks like the object, or like what another upstream says that it is now; else it waits for a
@@ -309,9 +358,9 @@ impl Walk {
         let Some(look) = Look::of(&response.head).filter(|_| is_plain) else {
             return Ok((attempted, response));
         };
-        let key = key_of(&order.head.authority, &order.head.target);
-        let mut known = self.route.site.known.borrow_mut();
-        let likeness = known.likeness(key, &look);
+        let keys = Keys::of(&order.head.authority, &order.head.target);
+        let known = Arc::clone(&self.route.site.known);
+        let likeness = known.likeness(&keys, &look);
         match self.doubted.take() {
             None if likeness == Likeness::Strange && self.has_other_opinion => {
                 self.doubted = Some((attempted, response, look));
@@ -322,11 +371,10 @@ impl Walk {
                 return Ok((first, answer));
             }
             Some((first, _, doubted)) if !look.agrees(&doubted) => {
-                drop(known);
                 self.failed(&first, Reason::Content, first.first_byte_ms);
                 return Ok((attempted, response));
             }
-            _ => known.learn(key, look),
+            _ => known.learn(&keys, look),
         }
         Ok((attempted, response))
     }
@@ -351,7 +399,7 @@ impl Walk {
 
     /// Keeps the connection of an answer that nobody wants, if the answer is here already.
     fn reuse(&self, fallback: Fallback) {
-        let Response { wire, head } = fallback.response;
+        let Response { wire, head, .. } = fallback.response;
         let mut decoder = Decoder::new(head.framing);
         while matches!(wire.with_unread(|unread| decoder.decode(unread)), Ok(Step::Chunk(_))) {}
         if decoder.is_done() && head.is_persistent {
@@ -389,9 +437,9 @@ impl Walk {
         if course.is_some() {
             self.compare_now_and_then(order, provider);
         }
-        let waits = self.waits_of(order, &response);
+        let (waits, tried) = (self.waits_of(order, &response), self.tried.clone());
         let make = |response| {
-            Relay::new(Beginning { response, destination, place, waits, pump, report, course, check })
+            Relay::new(Beginning { response, destination, place, waits, pump, report, course, check, tried })
         };
         let has_via = self.route.site.service.settings.forwarded.has_via;
         relayed(response, make, order.head.is_head(), has_via)
@@ -444,16 +492,33 @@ fn is_hedgeable(order: &Order<'_>) -> bool {
 }
 
 fn is_good(order: &Order<'_>, came: &Came) -> bool {
-    came.1.as_ref().is_ok_and(|response| judge(order, &response.head) == Reason::Ok)
+    came.1.as_ref().is_ok_and(|response| !response.is_slow && judge(order, &response.head) == Reason::Ok)
+}
+
+/// A small body that is here whole must have the digest that its own head tells: whatever the method, a wrong one goes
+/// to nobody.
+fn verify(response: &Response) -> Result<(), Failure> {
+    let Framing::Length(bytes @ 1..=HOLD_BYTES_MAX) = response.head.framing else { return Ok(()) };
+    let Some(digest) = told(&response.head) else { return Ok(()) };
+    let is_wrong = response.wire.with_unread(|unread| {
+        let body = usize::try_from(bytes).ok().and_then(|bytes| unread.get(..bytes));
+        body.is_some_and(|body| {
+            let mut context = digest.context();
+            context.update(body);
+            !digest.is(context)
+        })
+    });
+    if is_wrong { Err(Failure::sent(Reason::Corrupt)) } else { Ok(()) }
 }
 
 /// Waits, a moment at most, until a small body is here whole; of a large one only the beginning tells anything, and it
-/// is not to be kept waiting for.
-async fn hold(response: &Response) -> Result<(), Failure> {
+/// is not to be kept waiting for. True where of a small one, which nothing could tell from another's, hardly a byte came
+/// in that time.
+async fn hold(response: &Response, rate_min_bytes_per_s: u64) -> Result<bool, Failure> {
     let head = &response.head;
     let has_validator = value_of(&head.fields, "etag").is_some_and(|etag| etag.starts_with(b"\""));
     let is_here: &dyn Fn(&mut BytesMut) -> bool = match head.framing {
-        Framing::None | Framing::UntilClose | Framing::Length(0) => return Ok(()),
+        Framing::None | Framing::UntilClose | Framing::Length(0) => return Ok(false),
         Framing::Length(bytes) if bytes <= HOLD_BYTES_MAX => &move |unread| unread.len() as u64 >= bytes,
         Framing::Length(_) => &|unread| !unread.is_empty(),
         // How its framing ends; a body that ends like this in its middle is passed on a moment sooner.
@@ -461,6 +526,7 @@ async fn hold(response: &Response) -> Result<(), Failure> {
     };
     let is_short = matches!(head.framing, Framing::Length(..=HOLD_BYTES_MAX));
     let limit = if is_short && !has_validator { HOLD_UNKNOWN } else { HOLD };
+    let here_bytes = response.wire.with_unread(|unread| unread.len());
     let whole = async {
         while !response.wire.with_unread(is_here) {
             match response.wire.fill().await {
@@ -471,5 +537,13 @@ async fn hold(response: &Response) -> Result<(), Failure> {
         }
         Ok(())
     };
-    response.wire.within(limit, whole).await.unwrap_or(Ok(()))
+    match response.wire.within(limit, whole).await {
+        Some(came) => came.map(|()| false),
+        None if limit != HOLD_UNKNOWN => Ok(false),
+        None => {
+            let came_bytes = response.wire.with_unread(|unread| unread.len()).saturating_sub(here_bytes);
+            let wanted = rate_min_bytes_per_s.saturating_mul(HOLD_UNKNOWN.as_millis() as u64) / 1_000;
+            Ok((came_bytes as u64) < wanted)
+        }
+    }
 }

@@ -5,9 +5,10 @@
 
 use crate::edge::patience::{Patience, within};
 use bytes::{Buf, BytesMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,8 +30,8 @@ thread_local! {
 }
 
 /// How long, and for how many bytes, a client may go on sending after its answer, before the connection is dropped.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 * 1024;
+pub const LINGER: Duration = Duration::from_millis(500);
+pub const LINGER_BYTES: usize = 256 * 1024;
 
 pub enum Stream {
     Plain(TcpStream),
@@ -105,11 +106,18 @@ pub struct Wire {
     stream: RefCell<Stream>,
     unread: RefCell<BytesMut>,
     patience: RefCell<Patience>,
+    /// Bytes that the other side's kernel, or TLS, has taken so far.
+    written: Cell<u64>,
 }
 
 impl Wire {
     pub fn new(stream: Stream) -> Self {
-        Self { stream: RefCell::new(stream), unread: RefCell::default(), patience: RefCell::default() }
+        Self {
+            stream: RefCell::new(stream),
+            unread: RefCell::default(),
+            patience: RefCell::default(),
+            written: Cell::new(0),
+        }
     }
 
     /// The connection and what was read of it, for another protocol.
@@ -157,6 +165,15 @@ impl Wire {
         }
     }
 
+    /// How many bytes were taken so far: how somebody who waits for a write sees that it goes on.
+    pub fn written_bytes(&self) -> u64 {
+        self.written.get()
+    }
+
+    fn took(&self, bytes: usize) {
+        self.written.set(self.written.get().wrapping_add(bytes as u64));
+    }
+
     /// Writes all of the slices, in order, as few calls as possible, and flushes.
     pub async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> Result<()> {
         let mut rest = slices;
@@ -175,6 +192,7 @@ impl Wire {
                 return Err(Error::from(ErrorKind::WriteZero));
             }
             IoSlice::advance_slices(&mut rest, written);
+            self.took(written);
         }
         poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)).await
     }
@@ -223,6 +241,13 @@ impl Wire {
             return false;
         }
         self.poll_fill(&mut cx).is_pending()
+    }
+
+    /// Whether the kernel has bytes that no read has asked for: it may know of them before the task is woken.
+    pub fn has_arrived(&self) -> bool {
+        let mut first = [MaybeUninit::uninit(); 1];
+        let stream = self.stream.borrow();
+        matches!(socket2::SockRef::from(stream.tcp()).peek(&mut first), Ok(1..))
     }
 
     /// Ends the connection so that the last answer arrives: what the client still sends is read and dropped for a

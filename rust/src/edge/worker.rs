@@ -6,8 +6,9 @@ use crate::cache::store::{Front, resident_bytes};
 use crate::choose::{Allowance, Budget};
 use crate::clock;
 use crate::count::WorkerCounts;
-use crate::document::Limits;
+use crate::document::{ClientLimits, Limits};
 use crate::edge::destination::Destination;
+use crate::edge::door::{self, Doors, Ticket};
 use crate::edge::patience::Patience;
 use crate::edge::role::{EdgeRole, Prepared};
 use crate::edge::stored::entry::Entry;
@@ -16,6 +17,8 @@ use crate::edge::traffic::Traffic;
 use crate::edge::wire::{Stream, Wire};
 use crate::edge::{h1, h2, tls};
 use crate::error::EngineError;
+use crate::gate::limits::wider;
+use crate::gate::why::Refusals;
 use crate::reflex::known::KnownObjects;
 use crate::runtime::{Engine, Stage, Worker};
 use crate::table::{Service, Snapshot};
@@ -61,10 +64,12 @@ pub struct Site {
     pub hedges: RefCell<Budget>,
     pub hedge_allowance: Allowance,
     /// What its objects look like.
-    pub known: RefCell<KnownObjects>,
+    pub known: Arc<KnownObjects>,
     /// Answers of which some are compared with another provider's. Begins at 1: the first request of a start is not one.
     pub sampled: Cell<u64>,
     timers: RefCell<Vec<Patience>>,
+    /// Fetches for the cache under way.
+    pub fills: Rc<Cell<u64>>,
 }
 
 impl Site {
@@ -107,12 +112,14 @@ struct View {
     snapshot: Arc<Snapshot<Prepared>>,
     sites: FxHashMap<*const Service, Rc<Site>>,
     limits: Limits,
+    clients: ClientLimits,
 }
 
 pub struct Edge {
     engine: Arc<Engine<EdgeRole>>,
     pub counts: Arc<WorkerCounts>,
     pub tally: Arc<Tally>,
+    pub refusals: Arc<Refusals>,
     pub traffic: Arc<Traffic>,
     pub sampler: Sampler,
     /// The hottest objects, with a buffer for the keys that ask for them.
@@ -128,6 +135,8 @@ pub struct Edge {
     drain: Notify,
     open: Cell<usize>,
     closed: Notify,
+    /// Connections that are being told why they were not let in.
+    pub turned_away: Cell<usize>,
 }
 
 impl Edge {
@@ -137,18 +146,25 @@ impl Edge {
             engine: Arc::clone(&worker.engine),
             counts: Arc::clone(&worker.counts),
             tally: worker.engine.role.new_tally(),
+            refusals: worker.engine.role.doors.new_refusals(),
             traffic: worker.engine.role.new_traffic(),
             sampler: Sampler::new(worker.engine.role.access_log()),
             front: RefCell::default(),
             index: worker.index,
             loop_id: loop_id(&worker.engine).into(),
-            view: RefCell::new(View { snapshot, sites: FxHashMap::default(), limits: Limits::default() }),
+            view: RefCell::new(View {
+                snapshot,
+                sites: FxHashMap::default(),
+                limits: Limits::default(),
+                clients: ClientLimits::default(),
+            }),
             began: (clock::moment(), clock::now_ms()),
             date: RefCell::default(),
             is_draining: Cell::new(false),
             drain: Notify::new(),
             open: Cell::new(0),
             closed: Notify::new(),
+            turned_away: Cell::new(0),
         };
         edge.see_anew();
         edge
@@ -195,6 +211,20 @@ impl Edge {
         (Duration::from_millis(view.limits.client_head_timeout_ms), bytes_max)
     }
 
+    /// The widest of what clients may do to any service: what holds for connections.
+    pub fn gate_limits(&self) -> ClientLimits {
+        self.look();
+        self.view.borrow().clients
+    }
+
+    pub fn doors(&self) -> &Doors {
+        &self.engine.role.doors
+    }
+
+    pub fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
     fn look(&self) {
         if !std::ptr::eq(&**self.engine.table.load(), &*self.view.borrow().snapshot) {
             self.see_anew();
@@ -212,7 +242,9 @@ impl Edge {
             sites.insert(Arc::as_ptr(&served.service), Rc::new(site));
         }
         let all = snapshot.served.iter().map(|served| &served.service.settings.limits);
-        *view = View { limits: widest(all), sites, snapshot };
+        let clients = snapshot.served.iter().map(|served| served.prepared.gate.limits);
+        let clients = clients.reduce(|one, other| wider(&one, &other)).unwrap_or_default();
+        *view = View { limits: widest(all), clients, sites, snapshot };
     }
 
     fn site_of(&self, service: &Arc<Service>, prepared: &Arc<Prepared>, old: Option<&Site>) -> Site {
@@ -242,9 +274,10 @@ impl Edge {
                 self.index,
                 workers,
             ),
-            known: RefCell::new(old.map_or_else(KnownObjects::default, |old| old.known.borrow().clone())),
+            known: Arc::clone(old.map_or(&prepared.known, |old| &old.known)),
             sampled: Cell::new(old.map_or(1, |old| old.sampled.get())),
             timers: RefCell::default(),
+            fills: old.map_or_else(Rc::default, |old| Rc::clone(&old.fills)),
         }
     }
 
@@ -289,12 +322,11 @@ impl Edge {
 
     /// The store's upkeep, by one worker for all.
     async fn keep_up(self: Rc<Self>) {
-        if self.index != 0 {
-            return;
-        }
         loop {
             sleep(UPKEEP).await;
-            if let Some(store) = self.engine.role.store() {
+            // At the end, the first worker may be gone before the others.
+            let is_mine = self.index == 0 || self.is_draining();
+            if let Some(store) = self.engine.role.store().filter(|_| is_mine) {
                 store.tick(self.now_ms());
                 store.press(resident_bytes());
             }
@@ -304,8 +336,7 @@ impl Edge {
     /// Lets the access log and the disk tier finish what they have begun.
     async fn flush(&self) {
         let _ = timeout(FLUSH, self.sampler.flush()).await;
-        let store = self.engine.role.store().filter(|_| self.index == 0);
-        if let Some(disk) = store.and_then(|store| store.disk()) {
+        if let Some(disk) = self.engine.role.store().and_then(|store| store.disk()) {
             let _ = timeout(FLUSH, disk.flush()).await;
         }
     }
@@ -348,21 +379,24 @@ fn widest<'a>(all: impl Iterator<Item = &'a Limits>) -> Limits {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Open(Rc<Edge>);
+struct Open {
+    edge: Rc<Edge>,
+    _ticket: Ticket,
+}
 
 impl Open {
-    fn new(edge: &Rc<Edge>) -> Self {
+    fn new(edge: &Rc<Edge>, ticket: Ticket) -> Self {
         edge.open.set(edge.open.get() + 1);
         edge.traffic.opened(edge.open.get());
-        Self(Rc::clone(edge))
+        Self { edge: Rc::clone(edge), _ticket: ticket }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.traffic.closed(self.0.open.get());
-        self.0.closed.notify_waiters();
+        self.edge.open.set(self.edge.open.get().saturating_sub(1));
+        self.edge.traffic.closed(self.edge.open.get());
+        self.edge.closed.notify_waiters();
     }
 }
 
@@ -417,7 +451,15 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
         };
         match accepted {
             Ok((stream, client)) => {
-                tokio::task::spawn_local(serve(Rc::clone(&edge), stream, client, acceptor.clone()));
+                // Counted before its task runs: a worker that drains ends when none is open.
+                match door::connect(&edge, client.ip()) {
+                    Ok(ticket) => {
+                        let open = Open::new(&edge, ticket);
+                        tokio::task::spawn_local(serve(open, stream, client, acceptor.clone()));
+                    }
+                    Err(denial) if acceptor.is_none() => door::turn_away(&edge, stream, &denial),
+                    Err(_) => {}
+                }
             }
             Err(_) if edge.is_draining() => return,
             Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -425,8 +467,8 @@ async fn accept(edge: Rc<Edge>, listener: TcpListener, acceptor: Option<TlsAccep
     }
 }
 
-async fn serve(edge: Rc<Edge>, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
-    let _open = Open::new(&edge);
+async fn serve(open: Open, stream: TcpStream, client: SocketAddr, acceptor: Option<TlsAcceptor>) {
+    let edge = Rc::clone(&open.edge);
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {
         return h1::serve(edge, Wire::new(Stream::Plain(stream)), client.ip(), "http").await;

@@ -103,11 +103,13 @@ fn plainly(member: &[u8], length: u64) -> Option<Span> {
 fn check_blocks(text: &[u8], block_bytes: u64) {
     let Some(asked) = blocks_around(text, block_bytes, 1) else { return };
     let length = u64::MAX - 1;
-    let (Wanted::One(span), Wanted::One(around)) =
-        (wanted(text, length, 1), wanted(asked.as_bytes(), length, 1))
-    else {
-        panic!("{asked} is not one range, or was asked for none");
+    let of = |range: &[u8]| match wanted(range, length, 1) {
+        Wanted::One(span) => Some(span),
+        _ => None,
     };
+    let both = of(text).zip(of(asked.as_bytes()));
+    assert!(both.is_some(), "{asked} is not one range, or was asked for none");
+    let Some((span, around)) = both else { return };
     assert!(around.first <= span.first && span.last <= around.last, "{asked}");
     if !asked.starts_with("bytes=-") {
         assert!(around.first % block_bytes == 0, "{asked}");

@@ -15,6 +15,9 @@ const COUNTS_MIN: u32 = 50;
 /// An upstream is waited for at least so long: a pause of a machine is no failure.
 const PATIENCE_MS_MIN: u64 = 500;
 
+/// While nothing is known, a first byte counts as missing after so long: a user is still there then.
+const PATIENCE_MS_UNKNOWN: u64 = 3_000;
+
 /// Another is not asked beside it before so long.
 const HEDGE_MS_MIN: u64 = 20;
 
@@ -65,7 +68,7 @@ impl FirstBytes {
     /// How long to wait for a first byte before it counts as a failure: three times what 99 % took, at most `most_ms`.
     pub fn give_up_after_ms(&self, most_ms: u64) -> u64 {
         let learned = self.within_ms(9_900).map(|ms| ms.saturating_mul(3).max(PATIENCE_MS_MIN));
-        learned.unwrap_or(most_ms).min(most_ms)
+        learned.unwrap_or(PATIENCE_MS_UNKNOWN).min(most_ms)
     }
 
     /// How long to wait before another upstream is asked beside it: what 95 % took.
@@ -120,7 +123,10 @@ mod tests {
     fn nothing_is_known_at_first() {
         let times = of(&[(10, COUNTS_MIN - 1)]);
         assert_eq!(times.within_ms(9_500), None);
-        assert_eq!((times.give_up_after_ms(5_000), times.hedge_after_ms(5_000)), (5_000, HEDGE_MS_UNKNOWN));
+        assert_eq!(
+            (times.give_up_after_ms(5_000), times.hedge_after_ms(5_000)),
+            (PATIENCE_MS_UNKNOWN, HEDGE_MS_UNKNOWN)
+        );
     }
 
     #[test]

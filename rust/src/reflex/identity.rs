@@ -1,5 +1,6 @@
 //! Whether two answers carry the same representation, so that the bytes of one can follow the bytes of the other.
 
+use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::range::content_range;
 use crate::count::Reason;
 use crate::edge::message::{AnswerHead, Field, value_of};
@@ -61,15 +62,19 @@ impl Identity {
             }
             _ => return None,
         };
-        let value = |name| value_of(&head.fields, name).cloned();
-        let identity = Self {
+        Some((Self::of_fields(head.fields.as_slice(), complete_bytes), stretch))
+    }
+
+    /// By the fields of an answer and the length of the whole.
+    pub fn of_fields<F: Fields + ?Sized>(fields: &F, complete_bytes: Option<u64>) -> Self {
+        let value = |name| fields.value(name).map(Bytes::copy_from_slice);
+        Self {
             strong_etag: value("etag").filter(|etag| etag.starts_with(b"\"")),
             modified: value("last-modified"),
             digest: value("repr-digest"),
             coding: value("content-encoding").filter(|coding| coding.as_ref() != b"identity"),
             complete_bytes,
-        };
-        Some((identity, stretch))
+        }
     }
 
     /// Whether there is anything by which another answer could be recognised.

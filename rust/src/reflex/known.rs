@@ -6,9 +6,22 @@
 use crate::edge::message::{AnswerHead, value_of};
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Places, of 32 bytes each.
-const PLACES: usize = 4_096;
+/// Places, of 24 bytes each.
+const PLACES: usize = 8_192;
+
+/// So many answers of one kind must have come to a path, or to names of one ending in a folder, before another kind is
+/// strange there.
+const LIKE_TO_COUNT: u64 = 2;
+
+/// In place of that number: answers of several kinds are at home there.
+const MIXED: u64 = u64::MAX;
+
+/// Longest ending of a name that says something of its kind.
+const ENDING_BYTES_MAX: usize = 8;
 
 /// How an answer looks: hashes of what it says of itself, 0 where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,16 +40,25 @@ pub enum Likeness {
     Strange,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Place {
-    key: u64,
-    look: Look,
+/// What an object is known by: itself, its path whatever the query, and its folder with the ending of its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    own: u64,
+    kin: [u64; 2],
 }
 
-/// One worker's memory of one service's objects; takes its place with the first.
-#[derive(Clone, Default)]
+/// Written by all workers without a lock: a place of which one wrote a half is at worst a reason for a second opinion.
+#[derive(Debug, Default)]
+struct Place {
+    key: AtomicU64,
+    marks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// All workers' memory of one service's objects; takes its place with the first.
+#[derive(Debug, Default)]
 pub struct KnownObjects {
-    places: Vec<Place>,
+    places: OnceLock<Box<[Place]>>,
 }
 
 impl Look {
@@ -67,6 +89,11 @@ impl Look {
             && (is_same_etag || self.bytes == other.bytes)
     }
 
+    /// Whether it is of the kind of others at its place; what has a validator may be among those that have none.
+    fn is_kin(&self, other: &Self) -> bool {
+        self.kind == other.kind && (self.etag != 0 || other.etag == 0)
+    }
+
     fn likeness(&self, other: &Self) -> Likeness {
         let is_other_kind = self.kind != other.kind && self.kind != 0 && other.kind != 0;
         let lost_etag = other.etag != 0 && self.etag == 0;
@@ -76,28 +103,77 @@ impl Look {
     }
 }
 
+impl Place {
+    fn read(&self, key: u64) -> Option<Look> {
+        if self.key.load(Relaxed) != key {
+            return None;
+        }
+        let marks = self.marks.load(Relaxed);
+        Some(Look { kind: (marks >> 32) as u32, etag: marks as u32, bytes: self.bytes.load(Relaxed) })
+    }
+
+    fn write(&self, key: u64, look: Look) {
+        self.marks.store(u64::from(look.kind) << 32 | u64::from(look.etag), Relaxed);
+        self.bytes.store(look.bytes, Relaxed);
+        self.key.store(key, Relaxed);
+    }
+}
+
 impl KnownObjects {
-    /// How this answer to `key` compares with the last one.
-    pub fn likeness(&self, key: u64, look: &Look) -> Likeness {
-        match self.places.get(key as usize % PLACES) {
-            Some(place) if place.key == key => look.likeness(&place.look),
+    /// How this answer compares with the last one; where there was none, with those of its kin.
+    pub fn likeness(&self, keys: &Keys, look: &Look) -> Likeness {
+        if let Some(known) = self.place(keys.own).and_then(|place| place.read(keys.own)) {
+            return look.likeness(&known);
+        }
+        let kin = keys.kin.iter().find_map(|key| self.place(*key).and_then(|place| place.read(*key)));
+        match kin {
+            Some(kin) if kin.bytes >= LIKE_TO_COUNT && kin.bytes != MIXED && !look.is_kin(&kin) => {
+                Likeness::Strange
+            }
             _ => Likeness::Fine,
         }
     }
 
     /// This is how it looks from now on.
-    pub fn learn(&mut self, key: u64, look: Look) {
-        self.places.resize(PLACES, Place::default());
-        if let Some(place) = self.places.get_mut(key as usize % PLACES) {
-            *place = Place { key, look };
+    pub fn learn(&self, keys: &Keys, look: Look) {
+        self.places.get_or_init(|| (0..PLACES).map(|_| Place::default()).collect());
+        if let Some(place) = self.place(keys.own) {
+            place.write(keys.own, look);
+        }
+        for key in keys.kin {
+            let Some(place) = self.place(key) else { continue };
+            let number = match place.read(key) {
+                None => 1,
+                Some(kin) if kin.bytes == MIXED || !look.is_kin(&kin) => MIXED,
+                Some(kin) => kin.bytes.saturating_add(1).min(MIXED - 1),
+            };
+            place.write(key, Look { kind: look.kind, etag: u32::from(look.etag != 0), bytes: number });
+        }
+    }
+
+    fn place(&self, key: u64) -> Option<&Place> {
+        self.places.get()?.get(key as usize % PLACES)
+    }
+}
+
+impl Keys {
+    pub fn of(host: &[u8], target: &[u8]) -> Self {
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let name_at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (folder, name) = path.split_at(name_at);
+        let ending = name.iter().rposition(|byte| *byte == b'.').map_or(&b""[..], |dot| &name[dot..]);
+        let ending = if ending.len() > ENDING_BYTES_MAX { b"" } else { ending };
+        Self {
+            own: hash_of(&(host, target)),
+            kin: [hash_of(&(host, path, 1)), hash_of(&(host, folder, ending, 2))],
         }
     }
 }
 
-/// What objects are known by; never 0.
-pub fn key_of(host: &[u8], target: &[u8]) -> u64 {
+/// Never 0.
+fn hash_of(value: &impl Hash) -> u64 {
     let mut hasher = FxHasher::default();
-    (host, target).hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish() | 1
 }
 
@@ -129,8 +205,8 @@ mod tests {
 
     #[test]
     fn an_error_page_in_place_of_a_known_object_is_strange() {
-        let mut known = KnownObjects::default();
-        let key = key_of(b"www", b"/segment.ts");
+        let known = KnownObjects::default();
+        let key = &Keys::of(b"www", b"/segment.ts");
         let segment = look("video/mp2t", "\"1\"", 1_000);
         assert_eq!(known.likeness(key, &look("text/html", "", 300)), Likeness::Fine, "never seen");
         known.learn(key, segment);
@@ -142,7 +218,36 @@ mod tests {
             Likeness::Fine,
             "a new version"
         );
-        assert_eq!(known.likeness(key_of(b"www", b"/other"), &look("text/html", "", 1)), Likeness::Fine);
+        assert_eq!(known.likeness(&Keys::of(b"www", b"/other"), &look("text/html", "", 1)), Likeness::Fine);
+    }
+
+    #[test]
+    fn an_error_page_in_place_of_an_object_never_seen_is_strange_among_its_kin() {
+        let known = KnownObjects::default();
+        let page = look("text/html", "", 300);
+        for number in 0..3 {
+            let keys = Keys::of(b"www", format!("/live/{number}.ts").as_bytes());
+            known.learn(&keys, look("video/mp2t", "\"1\"", 1_000 + number));
+        }
+        for query in [b"/chat?reply=1", b"/chat?reply=2"] {
+            known.learn(&Keys::of(b"www", query), look("text/event-stream", "", 0));
+        }
+        let likeness = |target: &[u8], look| known.likeness(&Keys::of(b"www", target), look);
+        assert_eq!(likeness(b"/live/9.ts", &page), Likeness::Strange);
+        assert_eq!(likeness(b"/live/9.ts", &look("video/mp2t", "\"7\"", 5)), Likeness::Fine);
+        assert_eq!(likeness(b"/live/9.m3u8", &page), Likeness::Fine);
+        assert_eq!(likeness(b"/chat?reply=3", &page), Likeness::Strange);
+    }
+
+    #[test]
+    fn where_several_kinds_are_at_home_none_is_strange() {
+        let known = KnownObjects::default();
+        for (name, kind) in [("a", "text/html"), ("b", "text/html"), ("c", "image/png"), ("d", "text/html")] {
+            known.learn(&Keys::of(b"www", format!("/{name}").as_bytes()), look(kind, "", 1));
+        }
+        for kind in ["text/html", "image/png", "text/css"] {
+            assert_eq!(known.likeness(&Keys::of(b"www", b"/new"), &look(kind, "", 1)), Likeness::Fine);
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ MAIN_INCIDENT = "2025-11-18-cloudflare"
 LINE_EVERY_MS = 300_000
 """Timeline between two lines of progress where there is no terminal."""
 
+BUSY_LOAD_PERCENT = 25
+"""What the demo asks for when the machine was too busy for the usual load."""
+
 Seed = Annotated[int, typer.Option(help="Same seed, same faults.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -36,12 +39,18 @@ def demo(
     seed: Seed = 1,
     report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("polycdn-demo.html"),
 ) -> int:
-    """Rehearse the outage of 2025-11-18 with real processes, then simulate all incidents at full scale."""
+    """Rehearse the outage of 2025-11-18 with real processes, then simulate all incidents at full scale.
+
+    A run that this machine was too busy for is made once more with less load; exit code 3: so was that one.
+    """
     from polycdn.run.simulate import simulate_all_json
 
     progress = Console(stderr=True)
     progress.print(f"[bold]1/2[/] rehearsing {MAIN_INCIDENT} at {speed} times the speed")
     rehearsal = _run(MAIN_INCIDENT, speed, "mitigated", seed, progress)
+    if not rehearsal.is_valid:
+        progress.print(f"once more, with {BUSY_LOAD_PERCENT} % of the load")
+        rehearsal = _run(MAIN_INCIDENT, speed, "mitigated", seed, progress, BUSY_LOAD_PERCENT)
     console = Console()
     console.print(figures_table(rehearsal))
     console.print(verdict_table(rehearsal))

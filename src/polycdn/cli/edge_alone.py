@@ -77,6 +77,9 @@ def settings_of(options: EdgeOptions) -> dict[str, Any]:
         ],
         "limits": {"first_byte_timeout_ms": patience_ms},
     }
+    if options.gate:
+        settings["limits"] |= options.gate.get("limits", {})
+        settings |= {"gate": gate} if (gate := options.gate.get("gate")) else {}
     if options.is_caching:
         settings["cache"] = {}
     said = zip(("style", "is_client_trusted"), options.forwarded, FORWARDED, strict=True)
@@ -84,6 +87,8 @@ def settings_of(options: EdgeOptions) -> dict[str, Any]:
         settings["forwarded"] = forwarded
     if options.digests:
         settings["digests"] = list(options.digests)
+    if options.shares_idempotency_keys:
+        settings["reflexes"] = {"idempotency_scope": "service"}
     if options.certificates:
         settings["certificates"] = [
             {"cert_file": cert, "key_file": key} for cert, key in options.certificates

@@ -64,6 +64,9 @@ class EdgeOptions(NamedTuple):
     access_log: AccessLog | None = None
     forwarded: tuple[str, bool] = FORWARDED
     digests: tuple[dict[str, "Json"], ...] = ()
+    shares_idempotency_keys: bool = False
+    gate: "Json" = None
+    """`limits` and `gate` of the settings, from a file; None without one."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +92,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--memory", metavar="SIZE", default="256MB", help="of the memory tier (default 256MB)")
     add("--disk", metavar="DIR:SIZE", help="a disk tier; none without")
     add("--workers", metavar="N", type=int, help="threads (default: one per CPU of this process)")
-    add("--admin", metavar="HOST:PORT", help="listener for /metrics, /healthz, /readyz and purge")
+    add(
+        "--admin",
+        metavar="HOST:PORT",
+        help="listener for /metrics, /healthz, /readyz and purge; :PORT is on loopback",
+    )
     add(
         "--admin-token-file",
         metavar="FILE",
@@ -115,6 +122,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="how origins are told of clients (default x-forwarded)",
     )
     add("--trust-client", action="store_true", help="keep what clients say of theirs: they are your proxies")
+    add("--gate", metavar="FILE", help="who gets in: TOML with [limits], [access] and [signing]")
+    add(
+        "--shared-idempotency-keys",
+        action="store_true",
+        help="all origins know one another's Idempotency-Key: a keyed POST may go to the next",
+    )
     add("--digests", metavar="FILE", help="what bodies must be: JSON, path to size, sha256 and block digests")
 
 
@@ -142,7 +155,10 @@ def refuse_beside_config(parser: argparse.ArgumentParser, arguments: argparse.Na
 
 
 def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> EdgeOptions:
-    """The options, checked as far as that needs no file; ends with code 2 and one sentence otherwise."""
+    """The options, checked as far as that needs no file; ends with code 2 and one sentence otherwise.
+
+    Raises ConfigError with all faults of the file of --gate.
+    """
     fail = parser.error
     if not arguments.origin:
         fail("no --origin; at least one URL is needed (or --engine-config FILE)")
@@ -169,14 +185,24 @@ def read(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Edge
         memory_bytes=_size("--memory", arguments.memory, MEMORY_BYTES_MIN, fail),
         disk=_disk(arguments.disk, fail) if arguments.disk is not None else None,
         workers=workers,
-        admin=_address("--admin", arguments.admin, fail) if arguments.admin is not None else None,
+        admin=_address("--admin", arguments.admin, fail, "127.0.0.1")
+        if arguments.admin is not None
+        else None,
         admin_token_file=arguments.admin_token_file,
         takes_over=arguments.take_over,
         drain_s=arguments.drain_s,
         access_log=_access_log(arguments, fail),
         forwarded=(arguments.forwarded, arguments.trust_client),
         digests=_digests(arguments.digests, fail) if arguments.digests is not None else (),
+        shares_idempotency_keys=arguments.shared_idempotency_keys,
+        gate=_gate(arguments.gate) if arguments.gate is not None else None,
     )
+
+
+def _gate(file: str) -> "Json":
+    from polycdn.config.gate_file import load_gate
+
+    return load_gate(file)
 
 
 def _access_log(arguments: argparse.Namespace, fail: "Fail") -> AccessLog | None:
@@ -212,11 +238,11 @@ def _origin(url: str, fail: "Fail") -> Origin:
     return Origin(host, port, tls)
 
 
-def _address(option: str, text: str, fail: "Fail") -> str:
+def _address(option: str, text: str, fail: "Fail", without_host: str = "0.0.0.0") -> str:
     host, port = _host_and_port(text, None)
     if port is None and not text.endswith(":0"):
         fail(f"{option} {text}: give HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8080")
-    literal = {"": "0.0.0.0", "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+    literal = {"": without_host, "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
     if not _is_ip(literal):
         literal = _resolved(literal) or fail(f"{option} {text}: {host} is not an address of this machine")
     return f"[{literal}]:{port or 0}" if ":" in literal else f"{literal}:{port or 0}"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from polycdn.config.build_gate import access_of, limits_of, own_gate
 from polycdn.config.loaded import (
     AccessLog,
     Admin,
@@ -21,7 +22,6 @@ from polycdn.config.loaded import (
 from polycdn.config.schema import (
     CacheTable,
     EndpointTable,
-    LimitsTable,
     ObjectTable,
     PolicyTable,
     ProviderTable,
@@ -34,7 +34,7 @@ from polycdn.config.schema import (
 )
 from polycdn.config.schema_reflexes import reflexes_of
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
-from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, NameServer, Zone
+from polycdn.model.settings import CacheRules, Certificate, Forwarded, NameServer, Zone
 from polycdn.model.topology import (
     Endpoint,
     Expect,
@@ -59,6 +59,7 @@ def build(root: Root, state_dir: str, sources: tuple[str, ...]) -> Loaded:
         audit=AuditHosts(tuple(root.audit.login), tuple(root.audit.status)),
         state_dir=state_dir,
         sources=sources,
+        gates=tuple(gate for table in root.service if (gate := own_gate(table)) is not None),
     )
 
 
@@ -209,6 +210,7 @@ def _cache(table: CacheTable) -> CacheRules:
 
 def _engine(table: SurfaceTable) -> EngineSpec:
     log, admin = table.access_log, table.admin
+    limits, clients = limits_of(table.limits)
     return EngineSpec(
         name=table.name,
         role=EngineRole(table.kind),
@@ -219,7 +221,9 @@ def _engine(table: SurfaceTable) -> EngineSpec:
         services=tuple(table.services or ()),
         zone=_zone(table.zone),
         certificates=tuple(Certificate(pair.cert_file, pair.key_file) for pair in table.certificates),
-        limits=Limits(**(table.limits or LimitsTable()).model_dump(exclude_none=True)),
+        limits=limits,
+        clients=clients,
+        access=access_of(table.access),
         memory_bytes=table.memory_bytes,
         disk=DiskTier(table.disk.path, table.disk.size_bytes) if table.disk else None,
         access_log=AccessLog(log.path, log.sample_bp, log.client_prefix) if log else None,

@@ -12,24 +12,23 @@ from pydantic_core import ErrorDetails
 from polycdn.config.dialect import Spelling, allowed_keys, short_keys, table_of, toml_text, toml_type
 from polycdn.config.locate import Path as KeyPath
 from polycdn.config.quantity import unit_of
-from polycdn.config.schema import Root
 from polycdn.config.table import Table
 from polycdn.errors import Fault
 
 
-def faults_of(error: ValidationError, spelling: Spelling) -> list[Fault]:
-    """One fault for each thing that the schema does not take."""
+def faults_of(error: ValidationError, spelling: Spelling, root: type[Table]) -> list[Fault]:
+    """One fault for each thing that the schema does not take; `root` is the table of the whole tree."""
     return [
-        _fault(details, spelling)
+        _fault(details, spelling, root)
         for details in error.errors(include_url=False)
         if spelling.tree.is_whole or details["type"] != "missing" or len(details["loc"]) > 1
     ]
 
 
-def _fault(details: ErrorDetails, spelling: Spelling) -> Fault:
+def _fault(details: ErrorDetails, spelling: Spelling, root: type[Table]) -> Fault:
     path: KeyPath = details["loc"]
     kind, found = details["type"], details["input"]
-    table, info = _field_at(path)
+    table, info = _field_at(path, root)
     if kind == "extra_forbidden":
         return _unknown_key(spelling.place(path), str(path[-1]), table)
     if kind == "missing":
@@ -57,9 +56,9 @@ def _written(found: Any, path: KeyPath, spelling: Spelling) -> Any:
     return value
 
 
-def _field_at(path: KeyPath) -> tuple[type[Table], FieldInfo | None]:
+def _field_at(path: KeyPath, root: type[Table]) -> tuple[type[Table], FieldInfo | None]:
     """The table in which a path ends, and its field there, if it has one of that name."""
-    table: type[Table] = Root
+    table = root
     info: FieldInfo | None = None
     for index, step in enumerate(path):
         if not isinstance(step, str):

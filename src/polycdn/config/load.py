@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from polycdn.config.environ import apply_environment, expand_variables
 from polycdn.config.loaded import Loaded
@@ -11,7 +11,11 @@ from polycdn.config.read import Tree, find, read_tree, search
 from polycdn.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
+    from polycdn.config.checked import Checked
     from polycdn.config.schema import Root
+    from polycdn.config.table import Table
+
+T = TypeVar("T", bound="Table")
 
 
 def load(path: str | None = None, env: Mapping[str, str] | None = None, folder: str | None = None) -> Loaded:
@@ -28,13 +32,18 @@ def load(path: str | None = None, env: Mapping[str, str] | None = None, folder: 
     expand_variables(tree, env, faults)
     root = _check(tree, faults)
     if root is None or faults:
-        raise ConfigError(tuple(sorted(dict.fromkeys(faults), key=_reading_order)))
+        raise ConfigError(in_reading_order(faults))
 
     from polycdn.config.build import build
 
     return build(
         root, root.state_dir or default_state_dir(env), tuple(source.name for source in tree.sources)
     )
+
+
+def in_reading_order(faults: list[Fault]) -> tuple[Fault, ...]:
+    """Each fault once, as somebody who mends them wants to meet them."""
+    return tuple(sorted(dict.fromkeys(faults), key=_reading_order))
 
 
 def _reading_order(fault: Fault) -> tuple[bool, str, int]:
@@ -55,6 +64,17 @@ def load_if_any(
 
 def _check(tree: Tree, faults: list[Fault]) -> "Root | None":
     """The tree as the schema has it; None, and faults, when it does not fit."""
+    from polycdn.config.rules import check_rules
+    from polycdn.config.schema import Root
+
+    root, checked = fit(tree, Root, faults)
+    if tree.is_whole:
+        check_rules(checked)
+    return root
+
+
+def fit(tree: Tree, kind: type[T], faults: list[Fault]) -> "tuple[T | None, Checked]":
+    """The tree as this table, None when it does not fit, and what further rules read."""
     # pydantic takes a while to import, and only who loads a config needs it.
     from pydantic import ValidationError
 
@@ -62,21 +82,17 @@ def _check(tree: Tree, faults: list[Fault]) -> "Root | None":
     from polycdn.config.complain import faults_of
     from polycdn.config.dialect import Spelling, spell
     from polycdn.config.files import check_files
-    from polycdn.config.rules import check_rules
-    from polycdn.config.schema import Root
 
     spelling = Spelling(tree, faults)
-    values = spell(spelling, Root, tree.values, (), ())
-    root = None
+    values = spell(spelling, kind, tree.values, (), ())
+    found = None
     try:
-        root = Root.model_validate(values)
+        found = kind.model_validate(values)
     except ValidationError as error:
-        faults += faults_of(error, spelling)
+        faults += faults_of(error, spelling, kind)
     checked = Checked(values, spelling)
     check_files(checked)
-    if tree.is_whole:
-        check_rules(checked)
-    return root
+    return found, checked
 
 
 def default_state_dir(env: Mapping[str, str]) -> str:

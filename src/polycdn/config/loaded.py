@@ -5,10 +5,21 @@ from enum import StrEnum
 from typing import Final
 
 from polycdn.model.policy import Policy
-from polycdn.model.settings import CacheRules, Certificate, Forwarded, Limits, Reflexes, Zone
+from polycdn.model.settings import (
+    Access,
+    CacheRules,
+    Certificate,
+    ClientLimits,
+    Forwarded,
+    Limits,
+    Reflexes,
+    Signing,
+    Zone,
+)
 from polycdn.model.topology import Service, Vantage
 
 DEFAULT_LIMITS: Final = Limits()
+DEFAULT_CLIENT_LIMITS: Final = ClientLimits()
 NOTHING_SAID: Final = Forwarded()
 USUAL: Final = Reflexes()
 
@@ -59,6 +70,8 @@ class EngineSpec:
     `http`, `https` and `dns` are addresses to listen on, `127.0.0.1:8080` or `[::1]:8080`; port 0 = any free
     one. `zone` is what a dns engine is authoritative for; `certificates` are those of an edge. `drain_s` is
     how long what is under way may take at the end, `handover_drain_s` after another process took over.
+    `clients` is what a client may do to an edge where the service says nothing else, `access` who may
+    connect to it.
     """
 
     name: str
@@ -77,6 +90,18 @@ class EngineSpec:
     admin: Admin | None = None
     drain_s: int | None = None
     handover_drain_s: int | None = None
+    clients: ClientLimits = DEFAULT_CLIENT_LIMITS
+    access: Access | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGate:
+    """What a service itself says of who gets in; `limits` are fields of `ClientLimits`, before the edge's."""
+
+    service: str
+    limits: tuple[tuple[str, int], ...] = ()
+    access: Access | None = None
+    signing: Signing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +170,12 @@ class Loaded:
     audit: AuditHosts = AuditHosts()
     state_dir: str = ""
     sources: tuple[str, ...] = ()
+    gates: tuple[OwnGate, ...] = ()
 
     def delivery(self, service: str) -> Delivery:
         """How the service is delivered; as it comes when nothing is said of it."""
         return next((one for one in self.deliveries if one.service == service), Delivery(service))
+
+    def own_gate(self, service: str) -> OwnGate:
+        """What the service itself says of who gets in."""
+        return next((one for one in self.gates if one.service == service), OwnGate(service))

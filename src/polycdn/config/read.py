@@ -89,10 +89,13 @@ def _homes(env: Mapping[str, str]) -> tuple[Path, Path]:
     return home / "polycdn" / FILE_NAME, Path("/etc/polycdn") / FILE_NAME
 
 
-def read_tree(main: Path, faults: list[Fault]) -> Tree:
-    """The main file and `conf.d/*.toml` beside it as one tree; what cannot be read is a fault instead."""
+def read_tree(main: Path, faults: list[Fault], *, is_alone: bool = False) -> Tree:
+    """The main file and `conf.d/*.toml` beside it as one tree; what cannot be read is a fault instead.
+
+    With `is_alone` only the file itself.
+    """
     tree = Tree()
-    extra = sorted((main.parent / "conf.d").glob("*.toml"))
+    extra = [] if is_alone else sorted((main.parent / "conf.d").glob("*.toml"))
     if len(extra) > FILES_MAX:
         faults.append(
             Fault(

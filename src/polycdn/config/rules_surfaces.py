@@ -20,7 +20,8 @@ NEEDS: Final = {
     "edge": (
         (),
         (
-            "http", "https", "workers", "certificates", "limits", "memory_bytes", "disk", "access_log",
+            "http", "https", "workers", "certificates", "limits", "access", "memory_bytes", "disk",
+            "access_log",
             *ENGINE_KEYS,
         ),
     ),

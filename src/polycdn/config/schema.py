@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from polycdn.config.schema_gate import AccessTable, ClientLimitsTable, SigningTable
 from polycdn.config.schema_reflexes import ReflexesTable
 from polycdn.config.table import Table
 from polycdn.config.texts import (
@@ -250,6 +251,11 @@ class ServiceTable(Table):
     reflexes: ReflexesTable = Field(
         default_factory=ReflexesTable, description="What edges do when a provider fails in a request."
     )
+    limits: ClientLimitsTable | None = Field(
+        default=None, description="What a client may do, before [surface.limits]."
+    )
+    access: AccessTable | None = Field(default=None, description="Which clients are let in.")
+    signing: SigningTable | None = Field(default=None, description="Which URIs are: those with a token.")
 
 
 class RegionTable(Table):
@@ -318,8 +324,8 @@ class CertificateTable(Table):
     key_file: FilePath = Field(description="PEM private key.")
 
 
-class LimitsTable(Table):
-    """Deadlines and bounds inside one request of an edge."""
+class LimitsTable(ClientLimitsTable):
+    """Deadlines and bounds inside one request of an edge, and what one client may do to it."""
 
     connect_timeout_ms: int | None = Field(
         default=None, ge=10, le=60_000, description="To connect to an upstream."
@@ -405,6 +411,7 @@ class SurfaceTable(Table):
     handover_drain_s: int | None = Field(
         default=None, ge=0, le=604_800, description="edge, dns: the same after another process took over."
     )
+    access: AccessTable | None = Field(default=None, description="edge: who may connect.")
 
 
 class ListenTable(Table):

@@ -89,11 +89,11 @@ class Aim(StrEnum):
 class Rates:
     """Requests per 1 000 real seconds and kind."""
 
-    chat_mrps: int = 3_000
-    feed_get_mrps: int = 40_000
-    feed_post_mrps: int = 5_000
-    music_mrps: int = 10_000
-    patch_mrps: int = 300
+    chat_mrps: int = 2_000
+    feed_get_mrps: int = 18_000
+    feed_post_mrps: int = 3_000
+    music_mrps: int = 6_000
+    patch_mrps: int = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,76 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What one client may do to an edge. 0 is no limit, except for sizes and HTTP/2 streams.
+
+    A client prefix is an IPv4 address, or the /64 of an IPv6 address. While the edge waits for a client, at
+    least `client_bytes_per_s_min` have to move, in both directions, looked at over `client_rate_window_ms`.
+    `connections_max` is of one worker, `fills_max` (fetches for the cache) of one worker and service; what
+    is said of prefixes holds for all workers together. `requests_per_prefix_burst` 0 = that of two seconds.
+    `h2_resets_max` are streams that a client itself resets, on one connection in a minute.
+    """
+
+    uri_bytes_max: int = 16_384
+    head_fields_max: int = 128
+    body_bytes_max: int = 107_374_182_400
+    client_bytes_per_s_min: int = 250
+    client_rate_window_ms: int = 30_000
+    requests_per_connection_max: int = 0
+    connections_max: int = 100_000
+    connections_per_prefix_max: int = 0
+    requests_per_prefix_rps: int = 0
+    requests_per_prefix_burst: int = 0
+    h2_streams_max: int = 256
+    h2_resets_max: int = 500
+    fills_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which client addresses are let in: the longest prefix that matches rules.
+
+    Who matches nothing is let in, unless prefixes are allowed and none denied. Files have a prefix a line.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    allow_file: str | None = None
+    deny_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who may sign URIs, with a file of keys (JWK Set, RFC 7517 §5); read by the engine, never copied."""
+
+    name: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Signed URIs (RFC 9246). `audience` are the names that `aud` may have for us.
+
+    `renew_kid` names the key that signs the next token of a chain; None = the one that signed the last.
+    """
+
+    issuers: tuple[Issuer, ...]
+    audience: tuple[str, ...] = ()
+    attribute: str = "URISigningPackage"
+    leeway_s: int = 0
+    renew_kid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who gets in. Without `access` everybody does, without `signing` to every URI."""
+
+    limits: ClientLimits = ClientLimits()
+    access: Access | None = None
+    signing: Signing | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One service for one engine. `hostnames` are matched against Host, SNI and the DNS question.
 
@@ -178,6 +248,7 @@ class Settings:
     reflexes: Reflexes = Reflexes()
     forwarded: Forwarded = Forwarded()
     digests: tuple[Digest, ...] = ()
+    gate: Gate = Gate()
     format: str = SETTINGS_FORMAT
 
 

@@ -1,11 +1,12 @@
 """What each child of `up` is told, from the operator's config. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polycdn.config.loaded import Delivery, EngineRole, EngineSpec, Loaded, SurfaceSpec, VantageSite
-from polycdn.model.settings import Settings
+from polycdn.model.settings import Gate, Settings
 from polycdn.model.topology import Service
+from polycdn.model.wire import to_json
 from polycdn.run.decider_spec import DeciderSpec, EngineLink, Steered, SurfaceLink, TrustedVantage
 from polycdn.run.layout import Layout
 from polycdn.run.vantage import VantageSpec, Watched
@@ -59,6 +60,8 @@ def engine_config(spec: EngineSpec, layout: Layout) -> dict[str, Any]:
         config["disk"] = {"folder": spec.disk.folder, "bytes": spec.disk.size_bytes}
     if log := spec.access_log:
         config["access_log"] = {"file": log.file, "sample_bp": log.sample_bp, "has_prefix": log.has_prefix}
+    if spec.access:
+        config["access"] = to_json(spec.access)
     if spec.admin:
         config["admin"] = spec.admin.listen
         config["admin_token_file"] = spec.admin.token_file or str(layout.admin_token_file(spec.name))
@@ -108,7 +111,7 @@ def vantage_spec(
 
 def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink:
     settings = tuple(
-        _engine_settings(loaded.delivery(service.name), service, spec)
+        _engine_settings(loaded, service, spec)
         for service, _ in loaded.services
         if not spec.services or service.name in spec.services
     )
@@ -116,9 +119,10 @@ def _engine_link(loaded: Loaded, spec: EngineSpec, layout: Layout) -> EngineLink
     return EngineLink(spec.name, str(folder), str(socket), settings, spec.role.value)
 
 
-def _engine_settings(delivery: Delivery, service: Service, spec: EngineSpec) -> Settings:
+def _engine_settings(loaded: Loaded, service: Service, spec: EngineSpec) -> Settings:
     """A nameserver is not told how edges deliver: its settings stay the same when that changes."""
-    told = delivery if spec.role is EngineRole.EDGE else Delivery(service.name)
+    is_edge = spec.role is EngineRole.EDGE
+    told = loaded.delivery(service.name) if is_edge else Delivery(service.name)
     return settings_for(
         service,
         spec.zone,
@@ -127,7 +131,14 @@ def _engine_settings(delivery: Delivery, service: Service, spec: EngineSpec) -> 
         cache=told.cache,
         forwarded=told.forwarded,
         reflexes=told.reflexes,
+        gate=gate_for(loaded, spec, service.name) if is_edge else Gate(),
     )
+
+
+def gate_for(loaded: Loaded, spec: EngineSpec, service: str) -> Gate:
+    """Who gets in to a service at an edge: what the service says itself, and the edge's limits else."""
+    own = loaded.own_gate(service)
+    return Gate(replace(spec.clients, **dict(own.limits)), own.access, own.signing)
 
 
 def _surface_link(loaded: Loaded, spec: SurfaceSpec, layout: Layout) -> SurfaceLink:

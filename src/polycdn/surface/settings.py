@@ -4,6 +4,7 @@ from polycdn.model.settings import (
     CacheRules,
     Certificate,
     Forwarded,
+    Gate,
     Limits,
     Reflexes,
     Settings,
@@ -15,6 +16,7 @@ from polycdn.model.topology import Provider, Service
 NO_LIMITS_SET = Limits()
 NOTHING_SAID = Forwarded()
 USUAL_REFLEXES = Reflexes()
+OPEN_GATE = Gate()
 
 
 def settings_for(
@@ -26,6 +28,7 @@ def settings_for(
     cache: CacheRules | None = None,
     forwarded: Forwarded = NOTHING_SAID,
     reflexes: Reflexes = USUAL_REFLEXES,
+    gate: Gate = OPEN_GATE,
 ) -> Settings:
     """What an engine needs to know of the service besides the plan."""
     return Settings(
@@ -41,6 +44,7 @@ def settings_for(
         cache=cache,
         forwarded=forwarded,
         reflexes=reflexes,
+        gate=gate,
     )
 
 

@@ -2,8 +2,8 @@
 //!
 //! What is evicted leaves holes between what stays, and an allocator cannot give a page with a hole back: after a change
 //! from small objects to large ones a third of the heap may be holes. So the room is made smaller while the process is
-//! above its limit and larger again when it is well below, by small steps; never by more than half, so that memory which is not
-//! the store's cannot empty it.
+//! above its limit and larger again when it is well below, by small steps; never by more than three quarters, so that memory
+//! which is not the store's cannot empty it.
 
 use crate::cache::store::ledger::Charge;
 use crate::cache::store::object::Meta;
@@ -14,7 +14,7 @@ const RESIDENT_PERCENT: u64 = 106;
 /// A process whose own memory is large against the budget: that memory, and this part of the budget.
 const SMALL_BUDGET_PERCENT: u64 = 90;
 const STEP_PERCENT: u64 = 8;
-const TAKEN_PERCENT_MAX: u64 = 50;
+const TAKEN_PERCENT_MAX: u64 = 75;
 
 /// The room taken away.
 #[derive(Default)]
@@ -24,16 +24,34 @@ pub(super) struct Pressure {
     base_bytes: Option<u64>,
 }
 
-/// How much room is to be taken away next, from what is taken now and how far above the limit the process is.
-fn next_taken(budget_bytes: u64, limit_bytes: u64, resident_bytes: u64, taken_bytes: u64) -> u64 {
-    let step = budget_bytes * STEP_PERCENT / 100;
-    let most = budget_bytes * TAKEN_PERCENT_MAX / 100;
-    if resident_bytes > limit_bytes {
-        (taken_bytes + step.min(resident_bytes - limit_bytes).max(1)).min(most)
-    } else if resident_bytes + 2 * step < limit_bytes {
-        taken_bytes.saturating_sub(step / 4)
-    } else {
-        taken_bytes
+/// What the process is measured by.
+#[derive(Clone, Copy)]
+struct Measure {
+    budget_bytes: u64,
+    /// Of what is resident.
+    limit_bytes: u64,
+    resident_bytes: u64,
+    /// What is counted, without the room taken away.
+    counted_bytes: u64,
+}
+
+impl Measure {
+    /// How much room is to be taken away so that a full store is just within the limit, beside what is resident and not
+    /// counted: connections, holes, the process itself. So it is taken before the store has filled up.
+    fn surplus_bytes(self) -> u64 {
+        let all = self.budget_bytes.saturating_add(self.resident_bytes);
+        all.saturating_sub(self.counted_bytes.saturating_add(self.limit_bytes))
+    }
+
+    /// How much room is taken away next, from what is taken now: there in small steps, back in smaller ones.
+    fn next_taken(self, taken_bytes: u64) -> u64 {
+        let step = self.budget_bytes * STEP_PERCENT / 100;
+        let most = self.budget_bytes * TAKEN_PERCENT_MAX / 100;
+        let wanted = self.surplus_bytes().min(most);
+        match wanted.checked_sub(taken_bytes) {
+            Some(more) => taken_bytes + step.min(more),
+            None => taken_bytes - (step / 4).min(taken_bytes - wanted),
+        }
     }
 }
 
@@ -47,7 +65,9 @@ impl<M: Meta> Store<M> {
         let limit_bytes = (budget_bytes / 100 * RESIDENT_PERCENT)
             .max(base_bytes + budget_bytes / 100 * SMALL_BUDGET_PERCENT);
         let taken_bytes = pressure.taken.as_ref().map_or(0, Charge::bytes);
-        let next = next_taken(budget_bytes, limit_bytes, resident_bytes, taken_bytes);
+        let counted_bytes = self.ledger.used_bytes().saturating_sub(taken_bytes);
+        let next =
+            Measure { budget_bytes, limit_bytes, resident_bytes, counted_bytes }.next_taken(taken_bytes);
         match &mut pressure.taken {
             Some(taken) if next < taken.bytes() => taken.shrink(next),
             taken if next > taken_bytes => *taken = Some(self.ledger.count(next)),
@@ -74,20 +94,29 @@ pub fn resident_bytes() -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn measure(resident_bytes: u64, counted_bytes: u64) -> Measure {
+        Measure { budget_bytes: 1_000, limit_bytes: 1_120, resident_bytes, counted_bytes }
+    }
+
     #[test]
-    fn room_shrinks_above_the_limit_grows_below_and_never_falls_under_half() {
-        let (budget, limit, mut taken) = (1_000, 1_120, 0);
-        let mut steps = 0;
-        while taken < 500 {
-            let next = next_taken(budget, limit, 2_000, taken);
+    fn room_shrinks_above_the_limit_grows_below_and_never_falls_under_a_quarter() {
+        let (far, mut taken, mut steps) = (measure(2_000, 1_000), 0, 0);
+        while taken < 750 {
+            let next = far.next_taken(taken);
             assert!(next > taken && next - taken <= 80);
             (taken, steps) = (next, steps + 1);
         }
-        assert_eq!((taken, next_taken(budget, limit, 2_000, taken)), (500, 500));
+        assert_eq!((taken, far.next_taken(taken)), (750, 750));
         assert!(steps < 20);
-        assert_eq!(next_taken(budget, limit, 1_100, 500), 500, "near the limit nothing changes");
-        assert_eq!(next_taken(budget, limit, 900, 500), 480);
-        assert_eq!(next_taken(budget, limit, 900, 0), 0);
-        assert_eq!(next_taken(budget, limit, 1_121, 0), 1);
+        assert_eq!(measure(1_120, 1_000).next_taken(0), 0, "at the limit");
+        assert_eq!(measure(1_121, 1_000).next_taken(0), 1);
+        assert_eq!(measure(620, 500).next_taken(500), 480, "back slowly");
+    }
+
+    #[test]
+    fn room_is_taken_for_what_is_not_counted_before_the_store_is_full() {
+        assert_eq!(measure(120, 0).next_taken(0), 0);
+        assert_eq!(measure(200, 0).next_taken(0), 80);
+        assert_eq!(measure(700, 500).next_taken(80), 80);
     }
 }

@@ -10,6 +10,7 @@ use crate::edge::message::{Field, RequestHead, value_of};
 use crate::edge::stored::Shelf;
 use crate::edge::stored::entry::Entry;
 use crate::edge::worker::{Edge, Site};
+use crate::reflex::identity::Rule;
 use bytes::Bytes;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -111,12 +112,19 @@ impl Asker {
         Asked { answer, range, asked_ms, arrived_ms: self.edge.now_ms() }
     }
 
-    /// The bytes from `from` up to `to` of the body that these validators name.
+    /// What two upstreams must agree on before bytes of both make one body.
+    pub fn rule(&self) -> Rule {
+        self.site.service.settings.reflexes.identity
+    }
+
+    /// The bytes from `from` up to `to` of the body that these validators name. If-Range only where the ETag is what
+    /// counts: under the other rules an upstream with an ETag of its own would send the whole.
     pub async fn ask_range(&self, from: u64, to: Option<u64>, validators: &Validators<'_>) -> Asked {
         let last = to.map_or(String::new(), |to| (to - 1).to_string());
         let mut fields = vec![Field::new("range", format!("bytes={from}-{last}"))];
         let is_strong = |etag: &&[u8]| etag.starts_with(b"\"");
-        if let Some(validator) = validators.etag.filter(is_strong).or(validators.last_modified) {
+        let validator = validators.etag.filter(is_strong).or(validators.last_modified);
+        if let Some(validator) = validator.filter(|_| self.rule() == Rule::Etag) {
             fields.push(Field::new("if-range", Bytes::copy_from_slice(validator)));
         }
         self.ask(fields, Interim::Nowhere, false).await

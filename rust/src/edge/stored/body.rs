@@ -2,6 +2,8 @@
 
 use crate::cache::store::{Next, Object, Reader, Writer};
 use crate::count::Reason;
+use crate::edge::answer::Answer;
+use crate::edge::give_up::{Tried, unsaid};
 use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::cut::Cut;
@@ -32,6 +34,9 @@ pub struct Relief {
     left: RefCell<Option<(Relay, Writer<Entry>, Bytes)>>,
     is_there: Cell<bool>,
     came: Notify,
+    /// Nothing has come that can go out, and all of it may still be another upstream's.
+    is_undecided: Cell<bool>,
+    failure: RefCell<Option<(Reason, Vec<Tried>)>>,
 }
 
 impl Relief {
@@ -40,6 +45,14 @@ impl Relief {
         *self.left.borrow_mut() = Some((relay, writer, piece));
         self.is_there.set(true);
         self.came.notify_waiters();
+    }
+
+    /// Notes how the fetch is doing.
+    pub fn note(&self, is_undecided: bool, failure: Option<(Reason, &[Tried])>) {
+        self.is_undecided.set(is_undecided);
+        if let Some((reason, tried)) = failure {
+            *self.failure.borrow_mut() = Some((reason, tried.to_vec()));
+        }
     }
 
     fn take_at(&self, at: u64) -> Option<(Relay, Bytes)> {
@@ -70,6 +83,24 @@ impl StoredBody {
             Self::Kept(body) => body.next().await,
             Self::Cut(cut) => cut.next().await,
         }
+    }
+
+    /// Whether nothing of it can go out yet, and all of it may still be another upstream's.
+    pub fn is_undecided(&self) -> bool {
+        match self {
+            Self::Kept(body) => body.relief.as_ref().is_some_and(|relief| relief.is_undecided.get()),
+            Self::Cut(cut) => cut.relay().is_undecided(),
+        }
+    }
+
+    /// What the client gets where nothing of this has gone out. None: the client itself broke off.
+    pub fn unsaid(&self, reason: Reason) -> Option<Answer> {
+        let Self::Kept(body) = self else {
+            return if let Self::Cut(cut) = self { cut.relay().unsaid(reason) } else { None };
+        };
+        let failure = body.relief.as_ref().and_then(|relief| relief.failure.borrow_mut().take());
+        let (reason, tried) = failure.unwrap_or((reason, Vec::new()));
+        Some(unsaid(body.asker.site(), &tried, reason, true))
     }
 
     /// Whether what is not used of the last piece can be given back, to be had again later.

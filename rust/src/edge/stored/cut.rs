@@ -16,6 +16,10 @@ impl Cut {
         Self { relay, skipped_bytes, left_bytes: bytes }
     }
 
+    pub fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
     pub fn is_over(&self) -> bool {
         self.left_bytes == 0
     }

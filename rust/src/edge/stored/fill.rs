@@ -6,12 +6,14 @@ use crate::cache::semantics::range::content_range;
 use crate::cache::store::{Object, Stop, Writer};
 use crate::count::Reason;
 use crate::edge::answer::{Answer, Body};
+use crate::edge::door::FillSeat;
 use crate::edge::relay::Relay;
 use crate::edge::stored::asker::Asker;
 use crate::edge::stored::body::Relief;
 use crate::edge::stored::cut::skip;
 use crate::edge::stored::entry::{Entry, Lines};
 use crate::edge::stored::pace::Running;
+use crate::reflex::identity::{Identity, Rule};
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +36,13 @@ const COPIED_BYTES_MAX: usize = 4_096;
 /// Fills the object with the body of `answer`. What is here already goes in at once; the rest by a task of its own, that
 /// goes on when the client leaves.
 /// The first `skipped_bytes` are not for the object.
-pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>, relief: &Rc<Relief>) {
+pub async fn begin(
+    body: Body,
+    mut skipped_bytes: u64,
+    mut writer: Writer<Entry>,
+    relief: &Rc<Relief>,
+    seat: Option<FillSeat>,
+) {
     let relay = match body {
         Body::Relay(relay) => relay,
         Body::Full(mut whole) => {
@@ -50,7 +58,7 @@ pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>
         }
     };
     let (running, relief) = (running(&writer), Some(Rc::clone(relief)));
-    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief };
+    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief, _seat: seat };
     loop {
         let piece = tokio::select! {
             biased;
@@ -62,6 +70,7 @@ pub async fn begin(body: Body, mut skipped_bytes: u64, mut writer: Writer<Entry>
             None => return,
         };
     }
+    filling.tell(None);
     tokio::task::spawn_local(filling.run());
 }
 
@@ -72,6 +81,7 @@ struct Filling {
     writer: Writer<Entry>,
     running: Running,
     relief: Option<Rc<Relief>>,
+    _seat: Option<FillSeat>,
 }
 
 impl Filling {
@@ -99,12 +109,14 @@ impl Filling {
             }
             // The writer goes away unfinished: nobody takes the body for whole. Of a corrupt one no block may stay.
             Err(reason) => {
+                self.tell(Some(reason));
                 if reason == Reason::Corrupt {
                     self.writer.store().discard(self.writer.object());
                 }
                 return None;
             }
         };
+        self.tell(None);
         skip(&mut piece, &mut self.skipped_bytes);
         let before = self.writer.range().0;
         let pushed = self.writer.push(piece.clone());
@@ -125,6 +137,13 @@ impl Filling {
                 None
             }
             Err(Stop::TooLong | Stop::TooShort) => None,
+        }
+    }
+
+    /// Tells the client that began this what it needs to know before anything has gone out.
+    fn tell(&self, failure: Option<Reason>) {
+        if let Some(relief) = &self.relief {
+            relief.note(self.relay.is_undecided(), failure.map(|reason| (reason, self.relay.tried())));
         }
     }
 
@@ -155,7 +174,7 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
-            Filling { relay, skipped_bytes: 0, writer, running, relief: None }.run().await;
+            Filling { relay, skipped_bytes: 0, writer, running, relief: None, _seat: None }.run().await;
         }
     });
 }
@@ -185,7 +204,7 @@ async fn ask(
     if answer.is_ours || answer.status >= 500 {
         return Err(Reason::Unreachable);
     }
-    if !is_the_part(&answer, object, &validators, from) {
+    if !is_the_part(&answer, object, asker.rule(), from) {
         // Another body lies there now: what is stored of the old one is of no use.
         asker.store().discard(object);
         return Err(Reason::Content);
@@ -196,9 +215,17 @@ async fn ask(
     }
 }
 
-fn is_the_part(answer: &Answer, object: &Object<Entry>, validators: &Validators<'_>, from: u64) -> bool {
-    let fields = answer.fields.as_slice();
+/// Whether the answer brings what comes next of the stored body: of the same whole, by its validators or by what the
+/// service says that upstreams agree on.
+fn is_the_part(answer: &Answer, object: &Object<Entry>, rule: Rule, from: u64) -> bool {
+    let (stored, fields) = (Lines(&object.head.wire), answer.fields.as_slice());
     let range = fields.single("content-range").and_then(content_range);
     let fits = range.is_some_and(|range| range.first == from && range.complete == object.body.length());
-    answer.status == 206 && fits && may_combine(validators, &object.head.meta.terms, &Validators::of(fields))
+    let length = object.body.length();
+    let is_agreed = || {
+        let theirs = Identity::of_fields(fields, range.and_then(|range| range.complete));
+        rule != Rule::Etag && Identity::of_fields(&stored, length).is_same(&theirs, rule)
+    };
+    let is_one = may_combine(&Validators::of(&stored), &object.head.meta.terms, &Validators::of(fields));
+    answer.status == 206 && fits && (is_one || is_agreed())
 }

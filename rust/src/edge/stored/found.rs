@@ -9,6 +9,7 @@ use crate::cache::semantics::reuse::{Reuse, may_look_up, reuse};
 use crate::cache::semantics::status::{CacheStatus, Outcome};
 use crate::cache::store::Held;
 use crate::count::Outcome as Ended;
+use crate::edge::door;
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::worker::{Edge, Site};
 use bytes::Bytes;
@@ -23,7 +24,8 @@ pub struct Plain<'a, F> {
     pub target: &'a [u8],
     pub fields: &'a F,
     pub scheme: &'a str,
-    /// Of its head; 0 where the protocol's own limit has been kept.
+    pub client: IpAddr,
+    /// Of its head, as its protocol counts them.
     pub head_bytes: usize,
 }
 
@@ -56,6 +58,9 @@ impl Found {
 /// None: the long way answers. No lock that another worker takes, no allocation.
 pub fn find<F: Fields>(edge: &Edge, plain: &Plain<'_, F>) -> Option<Found> {
     let site = edge.site(plain.authority)?;
+    if !door::is_short(&site, plain.client, plain.target.len(), plain.fields.lines().count()) {
+        return None;
+    }
     let shelf = site.prepared.shelf.as_ref()?;
     if plain.head_bytes as u64 > site.service.settings.limits.head_bytes_max {
         return None;
@@ -83,6 +88,8 @@ pub fn find<F: Fields>(edge: &Edge, plain: &Plain<'_, F>) -> Option<Found> {
     let length = Some(whole.len() as u64);
     let served = preconditions(&request, &terms, &validators, length, shelf.rules.ranges_max);
     let part = part_of(&served, whole)?;
+    // Last of all: who goes the long way takes a token there.
+    door::take(edge, &site, plain.client).ok()?;
     let is_head = request.method == Method::Head;
     let status = CacheStatus { ttl_s: Some(terms.ttl_s(now_ms)), ..CacheStatus::new(Outcome::Hit) };
     Some(Found { site, object, served, part, is_head, age_s, status })

@@ -33,18 +33,20 @@ impl Fields for Raw<'_, '_> {
 }
 
 /// The answer to a request, if it can be had so; its head is made in the buffer that `sheet` gives. None: the long way.
+/// `may_go_on`: the connection may carry another request.
 pub fn hit(
     edge: &Edge,
     seen: &Seen<'_, '_>,
     head_bytes: usize,
     (client, scheme): (IpAddr, &str),
+    may_go_on: bool,
     sheet: impl FnOnce() -> Vec<u8>,
 ) -> Option<Hit> {
     let (authority, path) = seen.plain()?;
     let (target, fields) = (path.as_bytes(), &Raw(seen.fields));
-    let plain = Plain { method: seen.method, authority, target, fields, scheme, head_bytes };
+    let plain = Plain { method: seen.method, authority, target, fields, scheme, client, head_bytes };
     let found = find(edge, &plain)?;
-    let is_persistent = seen.is_persistent && !edge.is_draining();
+    let is_persistent = seen.is_persistent && may_go_on && !edge.is_draining();
     let mut head = sheet();
     write_head(&found, &mut head);
     finish_head(&found, seen, is_persistent, &mut head);

@@ -3,6 +3,7 @@
 use crate::cache::semantics::conditional::{Served, is_in_304};
 use crate::cache::semantics::fields::Fields;
 use crate::cache::semantics::range::{Wanted, write_content_range};
+use crate::edge::h2::head_bytes;
 use crate::edge::stored::entry::Lines;
 use crate::edge::stored::found::{Found, Plain, find};
 use crate::edge::stored::serve::CACHE;
@@ -46,7 +47,8 @@ pub fn hit(
         return None;
     }
     let (method, fields) = (parts.method.as_str().as_bytes(), &Map(&parts.headers));
-    let found = find(edge, &Plain { method, authority, target, fields, scheme, head_bytes: 0 })?;
+    let head_bytes = head_bytes(parts);
+    let found = find(edge, &Plain { method, authority, target, fields, scheme, client, head_bytes })?;
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status_of(&found)).ok()?;
     *response.headers_mut() = fields_of(&found)?;

@@ -13,6 +13,7 @@ use crate::cache::semantics::vary;
 use crate::cache::store::{FillGuard, Head, Shape, Span, Writer, tag_hash};
 use crate::edge::answer::{Answer, Body};
 use crate::edge::attempt::Interim;
+use crate::edge::door::{FillSeat, denied};
 use crate::edge::message::Field;
 use crate::edge::stored::asker::Asked;
 use crate::edge::stored::blocks::{blocks_around, cut_out};
@@ -21,6 +22,7 @@ use crate::edge::stored::cut::Cut;
 use crate::edge::stored::entry::{Entry, put_line};
 use crate::edge::stored::serve::{Serving, answer_of, as_it_came, mark};
 use crate::edge::stored::{Question, Shelf, fill};
+use crate::reflex::identity::{Identity, Rule};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +45,10 @@ impl Question<'_> {
         wanted: Vec<Field>,
         outcome: Outcome,
     ) -> Answer {
+        match FillSeat::take(self.asker.site()) {
+            Ok(seat) => self.seat.set(Some(seat)),
+            Err(denial) => return denied(self.asker.edge(), &denial),
+        }
         let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
         let (guard, asked) = self.ask_for_all(guard, None, wanted, interim).await;
         self.keep(guard, asked, outcome).await
@@ -107,7 +113,7 @@ impl Question<'_> {
                 return Err((answer, status));
             }
         };
-        let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes);
+        let place = Place::of(&answer, &terms, self.shelf.store.limits().block_bytes, self.asker.rule());
         let Some(place) = place else {
             guard.release(arrived_ms);
             return Err((answer, status));
@@ -144,7 +150,8 @@ impl Question<'_> {
         let is_whole = terms.part.is_none() && place.span == Span::default();
         let relief_of_client = is_whole.then(|| Rc::clone(&relief));
         let serving = Serving { request, asker, terms, status, age_s, fields, relief: relief_of_client };
-        fill::begin(body, place.skipped_bytes, writer, &relief).await;
+        let seat = self.seat.take();
+        fill::begin(body, place.skipped_bytes, writer, &relief, seat).await;
         if is_answered { answer_of(&object, serving) } else { as_it_came(&object, answer.status, serving) }
     }
 
@@ -235,14 +242,14 @@ struct Place {
 
 impl Place {
     /// A whole, blocks of a whole, or a small part by itself; None for a part that is none of these.
-    fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64) -> Option<Self> {
+    fn of(answer: &Answer, terms: &StoredMeta, block_bytes: u64, rule: Rule) -> Option<Self> {
         let (span, skipped_bytes) = (Span::default(), 0);
         let Some(part) = terms.part else {
             let length = answer_length(answer);
-            let shape = Shape { length, is_divisible: is_divisible(answer, terms, length) };
+            let shape = Shape { length, is_divisible: is_divisible(answer, terms, length, rule) };
             return Some(Self { terms: *terms, shape, span, skipped_bytes });
         };
-        let is_divisible = is_divisible(answer, terms, part.complete);
+        let is_divisible = is_divisible(answer, terms, part.complete, rule);
         let whole = Shape { length: part.complete, is_divisible };
         if part.first == 0 && part.complete == Some(part.len()) {
             // A part that lacks nothing is the whole (RFC 9110 §15.3.7.3).
@@ -260,10 +267,10 @@ impl Place {
     }
 }
 
-/// Whether blocks can be fetched later by themselves: the length is known and a strong validator holds them together.
-fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>) -> bool {
-    let is_strong = |etag: &[u8]| etag.starts_with(b"\"");
-    let has_strong_etag = answer.fields.as_slice().single("etag").is_some_and(is_strong);
+/// Whether blocks can be fetched later by themselves: the length is known, and a strong validator, or what the service
+/// says that upstreams agree on, holds them together.
+fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>, rule: Rule) -> bool {
+    let is_recognisable = Identity::of_fields(answer.fields.as_slice(), length).is_recognisable(rule);
     let is_whole = matches!(terms.status, 200 | 206);
     let takes_ranges = answer.status == 206
         || answer
@@ -271,7 +278,7 @@ fn is_divisible(answer: &Answer, terms: &StoredMeta, length: Option<u64>) -> boo
             .as_slice()
             .single("accept-ranges")
             .is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes"));
-    is_whole && length.is_some() && has_strong_etag && takes_ranges
+    is_whole && length.is_some() && is_recognisable && takes_ranges
 }
 
 /// The stored head: fields that may be kept, as lines, and what the rules need beside them.

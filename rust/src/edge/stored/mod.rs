@@ -42,12 +42,14 @@ use crate::count::Outcome as Ended;
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
 use crate::edge::body::BodyError;
+use crate::edge::door::FillSeat;
 use crate::edge::forward::{Incoming, forward};
 use crate::edge::message::{Field, RequestHead};
 use crate::edge::worker::{Edge, Site};
 use asker::{Asked, Asker};
 use entry::{Choice, Entry};
 use serve::{Serving, answer_of, mark};
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,6 +86,8 @@ struct Question<'a> {
     asker: Rc<Asker>,
     client: IpAddr,
     interim: Interim,
+    /// Held while the object is filled.
+    seat: Cell<Option<FillSeat>>,
 }
 
 /// The answer to a request, from the store or from the origin; an error if the client's own body did not come.
@@ -101,7 +105,8 @@ pub async fn respond(edge: &Rc<Edge>, site: &Rc<Site>, incoming: Incoming) -> Re
     let mut key = Vec::with_capacity(128);
     write_key(scheme, &head.authority, &head.target, head.fields.as_slice(), &shelf.rules, &mut key);
     let asker = Rc::new(Asker::new(edge, site, shelf, &head, client, scheme));
-    let question = Question { shelf, head: &head, request, key, asker, client, interim };
+    let question =
+        Question { shelf, head: &head, request, key, asker, client, interim, seat: Cell::default() };
     Ok(Box::pin(question.answer()).await)
 }
 

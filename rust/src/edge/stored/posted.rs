@@ -14,6 +14,7 @@ use crate::edge::message::RequestHead;
 use crate::edge::stored::asker::{Asked, Asker, is_the_clients};
 use crate::edge::stored::keep::told;
 use crate::edge::stored::{Question, Shelf};
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ pub(super) async fn keep(
     let mut key = Vec::with_capacity(128);
     write_key(asker.scheme(), &head.authority, &head.target, head.fields.as_slice(), &shelf.rules, &mut key);
     let interim = Interim::Nowhere;
-    let question = Question { shelf, head: &head, request, key, asker, client, interim };
+    let question =
+        Question { shelf, head: &head, request, key, asker, client, interim, seat: Cell::default() };
     let guard = match shelf.store.begin(shelf.store.key(&question.key), 0) {
         Begin::Mine(guard) => Some(guard),
         Begin::Theirs(_) => None,

@@ -9,6 +9,7 @@ use crate::edge::stored::Question;
 use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::Entry;
 use crate::edge::stored::validate::{Freshened, freshen};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -83,6 +84,6 @@ pub(super) async fn settle(
     let request = Request::read(b"GET", head.fields.as_slice(), false, false);
     let (key, client, shelf) = (guard.key().octets.to_vec(), asker.client(), &Arc::clone(asker.shelf()));
     let (asker, interim) = (Rc::clone(asker), Interim::Nowhere);
-    let question = Question { shelf, head, request, key, asker, client, interim };
+    let question = Question { shelf, head, request, key, asker, client, interim, seat: Cell::default() };
     let _ = question.store_answer(Some(guard), asked, Outcome::Miss).await;
 }
