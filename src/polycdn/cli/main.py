@@ -28,6 +28,7 @@ GROUPS: Final = (
     "polycdn.cli.operator_commands",
     "polycdn.cli.purge_command",
     "polycdn.cli.simulate_commands",
+    "polycdn.cli.blast_command",
     "polycdn.cli.journal_commands",
 )
 """Modules that add their commands by `register(app)`, in the order of the help page."""
