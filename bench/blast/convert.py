@@ -4,7 +4,7 @@
     python bench/blast/convert.py webdep FOLDER OUT      Web-Dependencies (CMU, 2022 and 2023)
 
 Writes OUT/sites.csv (site, role, provider, critical, party, rank) and, for imc2020, OUT/providers.csv; for
-webdep one folder a month and country. Names of one company are joined by `JOINED`, since a provider's own fall counts once.
+webdep one folder a month and country. Names of one company are joined by `JOINED`: a company falls once.
 """
 
 import argparse

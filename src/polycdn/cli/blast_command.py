@@ -126,7 +126,8 @@ def _print_down(out: Console, shown: dict[str, Any]) -> None:
     out.print(
         f"Down: {', '.join(fallen['down'])}; with them fall {len(fallen['fallen']) - len(fallen['down'])} "
         f"other providers. Unreachable: {fallen['unreachable']:,} sites "
-        f"({percent(fallen['unreachable_share'])}); affected: {fallen['affected']:,}. By role: {roles or '-'}",
+        f"({percent(fallen['unreachable_share'])}); affected: {fallen['affected']:,}. "
+        f"By role: {roles or '-'}",
         markup=False,
     )
 

@@ -110,6 +110,7 @@ def lorenz_curves(roles: Sequence[dict[str, Any]]) -> str:
         told = escape(f"{role['role']}: HHI {role['hhi']:.4f}, {role['providers']:,} providers")
         parts.append(
             f'<g><polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            f'<title>{told}</title></g><text x="{side + 20}" y="{20 + index * 20}" fill="{colour}" font-size="13">{told}</text>'
+            f'<title>{told}</title></g><text x="{side + 20}" y="{20 + index * 20}" fill="{colour}" '
+            f'font-size="13">{told}</text>'
         )
     return f'<svg viewBox="-4 -4 {WIDTH} {side + 8}" role="img">{"".join(parts)}</svg>'

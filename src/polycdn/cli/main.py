@@ -68,6 +68,10 @@ def run_typer(words: list[str]) -> int:
     import typer
     from typer.exceptions import TyperException
 
+    if words[0:1] == ["simulate"] and "--years" in words:
+        after = words.index("--years") + 1
+        if words[after : after + 1] in ([], *([word] for word in words if word.startswith("-"))):
+            words = [*words[:after], "10000", *words[after:]]  # an option whose value may be left out
     try:
         result = typer_app()(args=words, prog_name="polycdn", standalone_mode=False)
     except typer.Exit as stop:

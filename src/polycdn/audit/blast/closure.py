@@ -1,9 +1,9 @@
 """Which providers lean on which: closure and falls over the small graph of provider -> provider. Pure.
 
 The closure rule: q depends on p when a path of edges leads from q to p, critically when every edge of a
-path is critical. p is part of its own closure. A set of providers that is down takes q with it when one of
-q's critical edges leads to a fallen provider, or when all of the (at least two) redundant edges that q has for one
-role do; again and again until nothing more falls. A lone edge that is not critical has its alternative
+path is critical. p is part of its own closure. Providers that are down take q with them when one of q's
+critical edges leads to a fallen provider, or when all of the (at least two) redundant edges that q has for
+one role do; again and again until nothing more falls. A lone edge that is not critical has its alternative
 outside of the table and takes nobody down.
 """
 

@@ -66,36 +66,54 @@ class DuckEngine:
     name = "duckdb"
 
     def __init__(self, memory_mib: int = MEMORY_MIB, spill: Path | None = None) -> None:
+        import duckdb
         import ibis
 
         self._spill = tempfile.TemporaryDirectory(prefix="polycdn-blast-", dir=spill)
-        self._ibis = ibis.duckdb.connect(
-            memory_limit=f"{memory_mib}MiB", temp_directory=self._spill.name, preserve_insertion_order=False
-        )
-        self._count = 0
+        self._compile = ibis.duckdb.compile
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_mib}MiB",
+            "temp_directory": self._spill.name,
+            "preserve_insertion_order": False,
+        }
+        self._base = duckdb.connect(config=settings)
+        self._files = 0
 
     def read(self, paths: Sequence[Path]) -> "ir.Table":
         """One table of files that have the same columns. Raises ConfigError."""
         import duckdb
 
         names = [str(path) for path in paths]
+        listed = "[" + ", ".join("'" + name.replace("'", "''") + "'" for name in names) + "]"
+        how = "read_parquet" if suffix_of(paths) == ".parquet" else "read_csv"
+        options = "" if how == "read_parquet" else ", header = true"
+        self._files += 1
+        view = f"file_{self._files}"
         try:
-            if suffix_of(paths) == ".parquet":
-                return self._ibis.read_parquet(names)
-            return self._ibis.read_csv(names, header=True)
+            self._base.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {how}({listed}{options})")
+            return self._table(view)
         except duckdb.Error as error:
             raise unreadable(names, error) from None
+
+    def _table(self, name: str) -> "ir.Table":
+        """The table by its name and columns alone: ibis would ask for them by way of pyarrow."""
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        columns = self._base.execute(f"DESCRIBE {name}").fetchall()
+        table: ir.Table = ibis.table({row[0]: DuckDBType.from_string(row[1]) for row in columns}, name=name)
+        return table
 
     def small(self, name: str, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> "ir.Table":
         """A table of a few rows out of this program."""
         kinds = {"string": "VARCHAR", "int64": "BIGINT"}
         told = ", ".join(f'"{column}" {kinds[kind]}' for column, kind in columns.items())
-        self._ibis.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({told})")
+        self._base.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({told})")
         if rows:
             parts = ", ".join("unnest(?)" for _ in columns)
             lists = [list(column) for column in zip(*rows, strict=True)]
-            self._ibis.con.execute(f"INSERT INTO {name} SELECT {parts}", lists)
-        return self._ibis.table(name)
+            self._base.execute(f"INSERT INTO {name} SELECT {parts}", lists)
+        return self._table(name)
 
     def site_key(self, site: "ir.StringValue") -> "ir.Value":
         """A 64-bit hash of the name, which halves the memory.
@@ -113,19 +131,19 @@ class DuckEngine:
 
     def keep(self, name: str, table: "ir.Table") -> "ir.Table":
         """The table, computed once and kept. Raises ConfigError when a file turns out to be broken."""
-        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {self._ibis.compile(table)}")
-        return self._ibis.table(name)
+        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {self._compile(table)}")
+        return self._table(name)
 
     def rows(self, table: "ir.Table") -> list[tuple[Any, ...]]:
         """All rows, in the order of the columns."""
-        found: list[tuple[Any, ...]] = self._run(self._ibis.compile(table)).fetchall()
+        found: list[tuple[Any, ...]] = self._run(self._compile(table)).fetchall()
         return found
 
     def _run(self, query: str) -> Any:
         import duckdb
 
         try:
-            return self._ibis.con.execute(query)
+            return self._base.execute(query)
         except duckdb.OutOfMemoryException as error:
             raise UnavailableError(f"DuckDB has not enough memory or disk: {first_line(error)}") from None
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.IOException) as error:
@@ -133,7 +151,7 @@ class DuckEngine:
 
     def close(self) -> None:
         """Gives memory and disk back."""
-        self._ibis.disconnect()
+        self._base.close()
         self._spill.cleanup()
 
 
