@@ -75,9 +75,10 @@ def years_table(shown: dict[str, Any]) -> Table:
         table.add_column(name, justify="left" if name == "carried by" else "right")
     for row in shown["setups"]:
         low, mean, high = row["user_minutes_a_year"]
+        cost = f"{row['cost_a_year']:,.0f}" if row["cost_a_year"] else "-"
         table.add_row(
             row["setup"], f"{mean:,}", f"{low:,} to {high:,}", f"{row['worst_year']:,}",
-            f"{row['outages']:,}", f"{row['all_down_at_once']:,}", f"{row['cost_a_year']:,.0f}" if row["cost_a_year"] else "-",
+            f"{row['outages']:,}", f"{row['all_down_at_once']:,}", cost,
         )  # fmt: skip
     lines = [
         f"{each['kind']}: {each['outages']} outages of {each['companies']} companies in "

@@ -58,3 +58,14 @@ class Closure:
                     found.add(lean.provider)
                     todo.append(lean.provider)
         return frozenset(found)
+
+    def jointly_fallen(self) -> frozenset[str]:
+        """Providers that a set may take down although none of its members would: redundancy is behind them."""
+        found = {provider for (provider, _), group in self._groups.items() if len(group) > 1}
+        todo = list(found)
+        while todo:
+            for lean in self._users.get(todo.pop(), ()):
+                if lean.provider not in found:
+                    found.add(lean.provider)
+                    todo.append(lean.provider)
+        return frozenset(found)

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Final
 
 from polycdn.audit.blast.closure import Closure
+from polycdn.audit.blast.cuts import Cuts
 from polycdn.audit.blast.metrics import condensed
 from polycdn.audit.blast.survey import Member, Signature, Survey
 
@@ -53,6 +54,7 @@ class WhatIf:
         self._closure = closure
         self._signatures = condensed(survey, closure, candidates)
         self.candidates = tuple(sorted(candidates))
+        self._cuts = Cuts(survey, closure, self.candidates, self._signatures)
 
     def down(self, providers: Collection[str]) -> Outcome:
         """What falls when these, all of them candidates, are down at once."""
@@ -77,7 +79,7 @@ class WhatIf:
 
     def unreachable(self, providers: Collection[str]) -> int:
         """Sites that are gone when these are down at once."""
-        return sum(each.sites for each in self._lost(self._closure.fallen(providers)))
+        return self._cuts.unreachable(providers)
 
     def _lost(self, fallen: frozenset[str]) -> list[Signature]:
         falls = _Falls(self._survey, fallen)
