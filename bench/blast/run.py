@@ -2,8 +2,7 @@
 
     python bench/blast/run.py [--millions 1 10 100] [--folder FOLDER] [--peers PYTHON] [--spark]
 
-Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own, its peak memory that of
-the process. The tables are made by ourselves (`make_table`), with names as strings in Parquet, in no order.
+Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own. The tables are made by ourselves (`make_table`), with names as strings in Parquet, in no order.
 `--peers` is a Python that has networkx, pandas and pyarrow. `--spark` compares the answers of both engines on
 10 million edges and needs Java and pyspark in this Python.
 """
@@ -29,7 +28,7 @@ LEANS += [("ca", "cdn", f"ca-{i}", f"cdn-{1 + i % 9}") for i in range(1, 50)]
 
 
 def make_table(path: Path, edges: int) -> None:
-    """Sites with one or two DNS operators of 20,000, mostly a CA of 60, some a CDN of 90 and a cloud of 300."""
+    """Sites with a DNS operator of 20,000, or two; most with a CA, some with a CDN and a cloud."""
     import duckdb
 
     base = duckdb.connect(config={"memory_limit": "6GB", "preserve_insertion_order": False})
@@ -37,11 +36,13 @@ def make_table(path: Path, edges: int) -> None:
       copy (
         with u as (
           select 'www.site-' || i || '.example' as site, hash(i, 1) % 1000003 / 1000003.0 as a,
-            hash(i, 2) % 1000003 / 1000003.0 as b, hash(i, 3) % 1000003 / 1000003.0 as c, hash(i, 4) % 1000 as d,
+            hash(i, 2) % 1000003 / 1000003.0 as b, hash(i, 3) % 1000003 / 1000003.0 as c,
+            hash(i, 4) % 1000 as d,
             hash(i, 5) % 1000 as e, hash(i, 6) % 1000003 / 1000003.0 as f, hash(i, 7) % 1000 as g
           from range({int(edges / EDGES_PER_SITE)}) t(i))
         select site, role, provider, critical from (
-          select site, 'dns' as role, 'dns-' || floor(exp(a * ln(20000)))::int as provider, d >= 70 as critical from u
+          select site, 'dns' as role, 'dns-' || floor(exp(a * ln(20000)))::int as provider,
+            d >= 70 as critical from u
           union all select site, 'dns', 'second-' || floor(exp(b * ln(500)))::int, false from u where d < 70
           union all select site, 'ca', 'ca-' || floor(exp(c * ln(60)))::int, e < 760 from u where e < 950
           union all select site, 'cdn', 'cdn-' || floor(exp(f * ln(90)))::int, g >= 60 from u where g < 400
@@ -107,10 +108,8 @@ def measure_pandas(folder: Path, millions: int) -> dict:
     concentration = pairs[["site", "on"]].drop_duplicates().groupby("on").size()
     needed = pairs[pairs["critical"] & pairs["all"]][["site", "on"]].drop_duplicates().groupby("on").size()
     seconds = time.monotonic() - start
-    return {
-        "seconds": seconds,
-        "answer": {k: [int(concentration[k]), int(needed[k])] for k in ("dns-1", "dns-3")},
-    }
+    shown = {name: [int(concentration[name]), int(needed[name])] for name in ("dns-1", "dns-3")}
+    return {"seconds": seconds, "answer": shown}
 
 
 def measure_networkx(folder: Path, millions: int) -> dict:

@@ -60,7 +60,7 @@ class Closure:
         return frozenset(found)
 
     def jointly_fallen(self) -> frozenset[str]:
-        """Providers that a set may take down although none of its members would: redundancy is behind them."""
+        """Providers that a set may take down although none of its members would."""
         found = {provider for (provider, _), group in self._groups.items() if len(group) > 1}
         todo = list(found)
         while todo:

@@ -59,6 +59,11 @@ class _Reach:
     critical: frozenset[str]
     fallen: frozenset[str]
 
+    @property
+    def ways(self) -> tuple[frozenset[str], ...]:
+        """All five, in the order of `Radius`."""
+        return self.direct, self.any, self.critical_direct, self.critical, self.fallen
+
 
 class Reaches:
     """The providers behind members, remembered."""
@@ -104,22 +109,7 @@ class Reaches:
 
 def radii(survey: Survey, closure: Closure) -> tuple[Radius, ...]:
     """Every listed provider's radius, the widest first."""
-    reaches = Reaches(survey.roles, closure)
-    kinds: Counter[tuple[_Reach, ...]] = Counter()
-    for signature in survey.signatures:
-        kinds[tuple(reaches.of(i, m) for i, m in enumerate(signature.members) if m)] += signature.sites
-    counts: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
-    for reach, sites in kinds.items():
-        parts = (
-            (each.direct for each in reach),
-            (each.any for each in reach),
-            (each.critical_direct for each in reach),
-            (each.critical for each in reach),
-            (each.fallen for each in reach),
-        )
-        for counter, sets in zip(counts, parts, strict=True):
-            for name in frozenset[str]().union(*sets):
-                counter[name] += sites
+    counts = _counted(survey, Reaches(survey.roles, closure))
     apart = {name for role in survey.roles for name in role.names if name} | closure.nodes
     roles: dict[str, set[str]] = defaultdict(set)
     for edges in survey.edges:
@@ -131,6 +121,33 @@ def radii(survey: Survey, closure: Closure) -> tuple[Radius, ...]:
     ]
     found += _alone(survey, apart)
     return tuple(sorted(found, key=lambda r: (-r.unreachable, -r.concentration, r.provider)))
+
+
+def _counted(survey: Survey, reaches: "Reaches") -> tuple[Counter[str], ...]:
+    """Sites by provider in each of the five ways; sets of providers are bits of integers, for speed."""
+    bits: dict[str, int] = {}
+    memory: dict[tuple[int, tuple[Member, ...]], tuple[int, ...]] = {}
+    by_mask: tuple[Counter[int], ...] = tuple(Counter() for _ in range(5))
+    for signature in survey.signatures:
+        masks = [0] * 5
+        for part in enumerate(signature.members):
+            if part not in memory:
+                memory[part] = tuple(
+                    sum(bits.setdefault(name, 1 << len(bits)) for name in names)
+                    for names in reaches.of(*part).ways
+                )
+            masks = [mask | more for mask, more in zip(masks, memory[part], strict=True)]
+        for counter, mask in zip(by_mask, masks, strict=True):
+            counter[mask] += signature.sites
+    found: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
+    names = list(bits)
+    for masked, counter in zip(by_mask, found, strict=True):
+        for mask, sites in masked.items():
+            while mask:
+                lowest = mask & -mask
+                counter[names[lowest.bit_length() - 1]] += sites
+                mask ^= lowest
+    return found
 
 
 def _alone(survey: Survey, apart: set[str]) -> list[Radius]:
