@@ -2,9 +2,10 @@
 
     python bench/blast/run.py [--millions 1 10 100] [--folder FOLDER] [--peers PYTHON] [--spark]
 
-Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own. The tables are made by ourselves (`make_table`), with names as strings in Parquet, in no order.
-`--peers` is a Python that has networkx, pandas and pyarrow. `--spark` compares the answers of both engines on
-10 million edges and needs Java and pyspark in this Python.
+Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own. The tables are made by
+ourselves (`make_table`), with names as strings in Parquet, in no order. `--peers` is a Python that has networkx,
+pandas and pyarrow. `--spark` compares the answers of both engines on 10 million edges and needs Java and pyspark
+in this Python.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def measure_one(folder: Path, millions: int, provider: str = "dns-3") -> dict:
 
 
 def measure_pandas(folder: Path, millions: int) -> dict:
-    """Concentration and impact of all providers by merging closures and dropping duplicates: no redundancy."""
+    """Concentration and impact of all providers by merging closures; no redundancy."""
     import pandas as pd
 
     start = time.monotonic()

@@ -141,11 +141,11 @@ def _counted(survey: Survey, reaches: "Reaches") -> tuple[Counter[str], ...]:
             counter[mask] += signature.sites
     found: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
     names = list(bits)
-    for masked, counter in zip(by_mask, found, strict=True):
+    for masked, by_name in zip(by_mask, found, strict=True):
         for mask, sites in masked.items():
             while mask:
                 lowest = mask & -mask
-                counter[names[lowest.bit_length() - 1]] += sites
+                by_name[names[lowest.bit_length() - 1]] += sites
                 mask ^= lowest
     return found
 
