@@ -24,6 +24,7 @@ GROUPS: Final = (
     "polycdn.cli.demo_commands",
     "polycdn.cli.config_commands",
     "polycdn.cli.probe_command",
+    "polycdn.cli.parity_command",
     "polycdn.cli.up_commands",
     "polycdn.cli.operator_commands",
     "polycdn.cli.purge_command",
