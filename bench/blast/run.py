@@ -2,13 +2,10 @@
 
     python bench/blast/run.py [--millions 1 10 100] [--folder FOLDER] [--peers PYTHON] [--spark]
 
-Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own. The tables are
-made by
-ourselves (`make_table`), with names as strings in Parquet, in no order. `--peers` is a Python that has
-networkx,
-pandas and pyarrow. `--spark` compares the answers of both engines on 10 million edges and needs Java
-and pyspark
-in this Python.
+Writes bench/results/blast-speed.json and .md. Each measurement is a process of its own. The tables are our
+own (`make_table`), with names as strings in Parquet, in no order. `--peers` is a Python that has networkx,
+pandas and pyarrow. `--spark` compares the answers of both engines on 10 million edges; it needs Java and
+pyspark here.
 """
 
 import argparse
@@ -217,14 +214,13 @@ def table(result: dict) -> str:
         "| million edges | what | seconds | limit | peak MiB |",
         "|---:|---|---:|---:|---:|",
     ]
-    names = {"one": "all metrics of one provider", "all": "all metrics of all providers, pairs,
-  smallest set"}
+    names = {"one": "all metrics of one provider", "all": "all providers, pairs, smallest set"}
     for row in result["rows"]:
         limits = LIMIT_S.get(row["millions"], ("-", "-"))
         limit = {"one": limits[0], "all": limits[1]}.get(row["what"], "-")
         what = names.get(row["what"], row["what"])
-        lines.append(f"| {row['millions']} | {what} | {row['seconds']:.2f} | {limit} |
-  {row['peak_mib']:,} |")
+        seconds, peak = f"{row['seconds']:.2f}", f"{row['peak_mib']:,}"
+        lines.append(f"| {row['millions']} | {what} | {seconds} | {limit} | {peak} |")
     return "\n".join(lines) + "\n"
 
 
