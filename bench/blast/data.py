@@ -129,7 +129,8 @@ EXPLAINED = """Where the two differ, no rule that we tried gets the stated numbe
   68,338 have one third party and nothing else (83.5 %); 70,314 (85.9 %) have one third party, maybe beside
   servers of their own; 71,302 is neither.
 - CA critical: 60,666 rows have critical = 1 (77.4 %), not 59,529. The three biggest have 42,073 of them:
-  53.7 % of the 78,386 HTTPS sites. (42,073 / 71,302, the stated number of critical DNS sites, happens to be 59.0 %.)
+  53.7 % of the 78,386 HTTPS sites. (42,073 / 71,302, the stated number of critical DNS sites, happens to be
+  59.0 %.)
 - Any critical third party: 87,718 sites. 88,163 is what the same rows give when every third-party CDN counts,
   also one of several.""".splitlines()
 

@@ -15,6 +15,7 @@ from polycdn.audit.blast.closure import Closure, Lean
 from polycdn.audit.blast.engine import DuckEngine, open_engine
 from polycdn.audit.blast.look import Question, look
 from polycdn.audit.blast.numbering import fields_of
+from polycdn.audit.blast.one import one_radius
 from polycdn.cli.main import run_command
 from polycdn.errors import ConfigError, PolycdnError
 
@@ -91,10 +92,14 @@ def read_plainly(sites, leans, down):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sites=sites_tables, leans=leans_tables)
 def test_every_figure_of_a_provider_is_that_of_a_plain_reading(duckdb, tmp_path, sites, leans):
-    shown = look(duckdb, write_tables(tmp_path, sites, leans))
+    asked = write_tables(tmp_path, sites, leans)
+    shown = look(duckdb, asked)
     for each in shown["providers"]:
         gone, hit, critically = read_plainly(sites, leans, {each["provider"]})
         assert (each["unreachable"], each["affected"], each["impact"]) == (gone, hit, critically)
+        one = one_radius(duckdb, Question(asked.sites, asked.providers), each["provider"])
+        assert (one.unreachable, one.concentration, one.impact) == (gone, hit, critically)
+        assert (one.direct, one.impact_direct) == (each["concentration_direct"], each["impact_direct"])
     pairs = shown["pairs"]
     for i, one in enumerate(pairs["providers"]):
         for j, other in enumerate(pairs["providers"]):
@@ -190,6 +195,23 @@ def test_a_broken_table_is_one_clear_error(tmp_path, name):
         run_command(["blast", "--sites", str(path)])
     assert expected in str(caught.value)
     assert "sites.csv" in str(caught.value) or "tables" in str(caught.value)
+
+
+def test_a_second_provider_for_the_top_needs_ranks(tmp_path):
+    path = tmp_path / "sites.csv"
+    path.write_text("site,role,provider,critical\na,dns,x,1\n")
+    with pytest.raises(ConfigError, match="add rank"):
+        run_command(["blast", "--sites", str(path), "--second", "5"])
+
+
+def test_sites_with_many_providers_in_a_role_are_read_one_by_one(duckdb, tmp_path):
+    crowd = {("s0", "dns", name): (False, False) for name in NAMES}
+    crowd |= {("s1", role, name): (True, False) for role in ROLES for name in NAMES}
+    crowd |= {("s1", "more", name): (True, False) for name in NAMES}
+    asked = write_tables(tmp_path, crowd)
+    shown = look(duckdb, Question(asked.sites, (), NAMES))
+    assert (shown["sites"], shown["down"]["unreachable"]) == (2, 2)
+    assert look(duckdb, Question(asked.sites, (), NAMES[:4]))["down"]["unreachable"] == 1
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

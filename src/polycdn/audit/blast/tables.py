@@ -20,13 +20,14 @@ LEANS_MAX: Final = 1_000_000
 """More edges between providers than there are companies that carry the web; a table of sites by mistake."""
 
 
-def sites_table(engine: Engine, paths: Sequence[Path]) -> "ir.Table":
+def sites_table(engine: Engine, paths: Sequence[Path], *, is_ranked: bool = False) -> "ir.Table":
     """site, role, provider (strings), critical, private (booleans, null = unreadable), rank (or null).
 
-    Optional columns: `party` (third or private; without it all are third), `rank`. Raises ConfigError.
+    Optional columns: `party` (third or private; without it all are third), `rank` unless `is_ranked`.
+    Raises ConfigError.
     """
     raw = engine.read(paths)
-    _require(raw, SITE_COLUMNS, paths)
+    _require(raw, (*SITE_COLUMNS, "rank") if is_ranked else SITE_COLUMNS, paths)
     return raw.select(
         site=raw["site"].cast("string"),
         role=raw["role"].cast("string").lower(),

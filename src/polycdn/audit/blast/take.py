@@ -40,7 +40,7 @@ class Wish:
 
 def take(engine: Engine, paths: Sequence[Path], wish: Wish) -> Survey:
     """The survey of one table. Raises ConfigError for what is wrong with it."""
-    sites = sites_table(engine, paths)
+    sites = sites_table(engine, paths, is_ranked=wish.top > 0)
     counts = engine.keep("edge_counts", _counts(sites))
     bad = _is_bad(counts).ifelse(counts["edges"], 0).sum()
     totals = counts.aggregate(all=counts["edges"].sum().fill_null(0), bad=bad.fill_null(0))
