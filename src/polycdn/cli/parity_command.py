@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from polycdn.cli.state import StateOption, layout_of
 from polycdn.errors import ConfigError, Fault
 
 
@@ -20,10 +22,13 @@ def parity(
         str | None,
         typer.Option("--config", "-c", metavar="FILE", help="The config; default: the search path."),
     ] = None,
+    state: StateOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the lines that are equal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Ask every provider of SERVICE the same at the same moment and show where the answers differ.
+
+    A decider that runs here is told, if the policy says `require_parity`.
 
     Exit code 0 if all are equal to the first provider, 1 if one is not. Example: polycdn parity www --json
     """
@@ -37,11 +42,25 @@ def parity(
         names = ", ".join(pair[0].name for pair in services)
         raise ConfigError((Fault("SERVICE", repr(service), names, "name a service of the config"),))
     found = asyncio.run(look(*own, Wall()))
+    is_told = own[1].require_parity and _tell(config, state, found)
     if as_json:
         print(json.dumps(as_object(found)))
     else:
         _print(found, everything)
+        if is_told:
+            print("The decider was told.")
     return 1 if found.not_ready else 0
+
+
+def _tell(config: str | None, state: Path | None, found: Any) -> bool:
+    """Whether a decider runs here and took the finding."""
+    from polycdn.run.api import say
+
+    socket = layout_of(config, state).decider_socket
+    if not socket.exists():
+        return False
+    say(socket, {"op": "parity", "service": found.service, "not_ready": list(found.not_ready)})
+    return True
 
 
 def as_object(found: Any) -> dict[str, Any]:

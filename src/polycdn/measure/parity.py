@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from polycdn.model.observation import Observation, Reason
+from polycdn.model.topology import Service
+
 HEADERS: Final = (
     "cache-control",
     "content-type",
@@ -19,6 +22,9 @@ HEADERS: Final = (
 )
 """Headers that users' programs act on; others, such as Server or Date, may differ."""
 FAILED: Final = "no answer"
+VANTAGE: Final = "parity"
+PATH: Final = "(parity)"
+"""In place of a vantage and of a path, so that no other look takes a finding back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,27 @@ def compared(
         values = [handshakes.get(name, {}).get(what, "-") for name in providers]
         lines.append(_line("", "tls", what, providers, values))
     return Parity(service, at_ms, tuple(providers), tuple(lines))
+
+
+def observations_of(service: Service, not_ready: Sequence[str], at_ms: int) -> tuple[Observation, ...]:
+    """One look a provider and region: PARITY and failed for those that are not ready, else good.
+
+    With the policy `require_parity` a provider that carries nothing yet is not offered traffic until its next
+    look of this kind is good.
+    """
+    return tuple(
+        Observation(
+            at_ms,
+            provider.name,
+            region.name,
+            VANTAGE,
+            Reason.PARITY if provider.name in not_ready else Reason.OK,
+            failures=int(provider.name in not_ready),
+            path=PATH,
+        )
+        for provider in service.providers
+        for region in service.regions
+    )
 
 
 def _facts(answer: Answer) -> dict[str, str]:
