@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polycdn.audit.blast.closure import Closure
-from polycdn.audit.blast.survey import Member, RoleCount, Signature, Survey
+from polycdn.audit.blast.survey import Member, RoleCount, Signature, Survey, by_members
 
 FULL_BP = 10_000
 
@@ -176,14 +176,13 @@ def role_metrics(survey: Survey, tops: Iterable[int] = (1, 3, 5, 10)) -> tuple[R
 def _role(survey: Survey, index: int, role: RoleCount, tops: tuple[int, ...]) -> RoleMetrics:
     sites = third = critical = redundant = 0
     on: Counter[str] = Counter()
-    for signature in survey.signatures:
-        members = signature.members[index]
+    for members, count in by_members(survey.signatures, index).items():
         if not members:
             continue
-        sites += signature.sites
-        third += signature.sites * any(not private for _, _, private in members)
-        critical += signature.sites * any(needed and not private for _, needed, private in members)
-        redundant += signature.sites * (len(members) > 1 and not any(needed for _, needed, _ in members))
+        sites += count
+        third += count * any(not private for _, _, private in members)
+        critical += count * any(needed and not private for _, needed, private in members)
+        redundant += count * (len(members) > 1 and not any(needed for _, needed, _ in members))
     for edges in survey.edges:
         if edges.role == role.role and edges.critical:
             on[edges.provider] += edges.sites

@@ -1,5 +1,7 @@
 """What one pass over a table of sites leaves: kinds of edges, and of sites, with their counts."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Member = tuple[int, bool, bool]
@@ -63,3 +65,11 @@ class Survey:
     edges: tuple[Edges, ...]
     signatures: tuple[Signature, ...]
     tail_sites: tuple[tuple[str, int], ...] = ()
+
+
+def by_members(signatures: Iterable[Signature], index: int) -> Counter[tuple[Member, ...]]:
+    """Sites by their members in the role with that index."""
+    found: Counter[tuple[Member, ...]] = Counter()
+    for signature in signatures:
+        found[signature.members[index]] += signature.sites
+    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from polycdn.audit.blast.engine import Engine
 from polycdn.audit.blast.numbering import Field, fields_of
-from polycdn.audit.blast.survey import Edges, Member, RoleCount, Signature, Survey
+from polycdn.audit.blast.survey import Edges, Member, RoleCount, Signature, Survey, by_members
 from polycdn.audit.blast.tables import check_counts, sites_table
 from polycdn.errors import ConfigError, Fault
 
@@ -214,7 +214,7 @@ def _read(engine: Engine, sums: "ir.Table", fields: Sequence[Field]) -> tuple[Si
                 memory[index, value] = tuple(_member(kind) for kind in kinds)
             members.append(memory[index, value])
         found.append(Signature(tuple(members), bool(is_top), int(sites)))
-    return tuple(sorted(found, key=lambda each: (each.members, each.is_top)))
+    return tuple(found)
 
 
 def _odd(
@@ -246,12 +246,12 @@ def _refuse_repeated(
     """Raises ConfigError when a site has the same provider twice in a role."""
     roles = tuple(names)
     repeated: dict[tuple[str, str], int] = {}
-    for signature in signatures:
-        for role, members in zip(roles, signature.members, strict=True):
+    for index, role in enumerate(roles):
+        for members, sites in by_members(signatures, index).items():
             numbers = [number for number, _, _ in members if number]
             for number in {each for each in numbers if numbers.count(each) > 1}:
                 key = role, names[role][number]
-                repeated[key] = repeated.get(key, 0) + signature.sites
+                repeated[key] = repeated.get(key, 0) + sites
     if repeated:
         (role, name), count = max(repeated.items(), key=lambda item: (item[1], item[0]))
         found = f"{count:,} sites with several rows for {role} at {name}"
