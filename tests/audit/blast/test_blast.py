@@ -253,6 +253,7 @@ def test_wrong_options_are_named(tmp_path, words, place):
 
 
 @pytest.mark.timeout(170)
+@pytest.mark.filterwarnings("ignore")  # Spark leaves its sockets to the collector
 def test_spark_gives_the_same_answers(duckdb, tmp_path):
     pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     if not shutil.which("java"):
