@@ -49,7 +49,6 @@ def one_radius(engine: Engine, asked: Question, provider: str) -> Radius:
 
 def _redundant_gone(engine: Engine, sites: "ir.Table", fallen: frozenset[str]) -> int:
     """Sites that lose a role only because all of its redundant providers fall together."""
-    sites = sites.mutate(site=engine.site_key(sites["site"]))
     hit = sites["provider"].isin(sorted(fallen))
     spare = sites.filter(~sites["critical"] & hit)
     groups = spare.group_by("site", "role").aggregate(hit=spare.count())
