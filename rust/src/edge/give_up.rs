@@ -23,11 +23,16 @@ pub struct Tried {
 }
 
 impl Walk {
-    /// The last upstream's own word on it, if there was one that does not claim to be good; else the service's own
-    /// fallback; else ours.
+    /// A good answer that hardly comes, if nobody did better; the last upstream's own word, if that does not claim to be
+    /// good; else the service's own fallback; else ours.
     pub fn give_up(mut self, order: &Order<'_>) -> Answer {
-        let spoken =
-            self.fallback.take().filter(|last| matches!(last.reason, Reason::Http5xx | Reason::Status));
+        let fallback = match self.fallback.take() {
+            Some(Fallback { attempted, response, reason: Reason::Stalled }) => {
+                return self.answered(order, attempted, response, None, Reason::Stalled);
+            }
+            fallback => fallback,
+        };
+        let spoken = fallback.filter(|last| matches!(last.reason, Reason::Http5xx | Reason::Status));
         let site = &self.route.site;
         let may_fall_back = matches!(order.head.method.as_ref(), b"GET" | b"HEAD");
         let told = proxy_status(&site.service, &self.tried);
