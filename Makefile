@@ -81,6 +81,7 @@ bench: setup
 	@$(BIN)/python bench/simulate/run.py
 	@$(BIN)/python bench/rehearse/run.py
 	@$(BIN)/python bench/throughput/run.py
+	@$(BIN)/python bench/audit/run.py
 
 faults: setup
 	@$(BIN)/python bench/faults/run.py

@@ -6,16 +6,31 @@ from pathlib import Path
 
 import dns.exception
 import dns.message
+import dns.name
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polycdn.audit.certificates import certificate_of
+from polycdn.audit.evidence import CertificateSeen, Evidence, PageLook, TlsLook, TlsStatus
+from polycdn.audit.evidence_file import header_line, line_of, parse_evidence
+from polycdn.audit.har import pages_of_har
+from polycdn.audit.networks import Networks
+from polycdn.audit.networks_import import import_networks
+from polycdn.audit.page import page_of
+from polycdn.audit.places import read_places
+from polycdn.audit.zonefile import ZoneFile, parse_zone
 from polycdn.errors import ConfigError, SurfaceError
 from polycdn.incidents.incident import Incident
 from polycdn.incidents.reader import parse
 from polycdn.lab.fault import Schedule, read_schedule
+from polycdn.lab.internet.certificates import issuers
+from polycdn.lab.internet.plan import Authority as LabAuthority
+from polycdn.lab.internet.plan import Site
 from polycdn.lab.spec import OriginSpec
 from polycdn.lab.spec import read_spec as read_lab_spec
 from polycdn.measure.dns import judge_response
@@ -249,3 +264,150 @@ def test_an_address_points_somewhere_or_is_refused(url):
     assert endpoint.host
     assert path.startswith("/")
     assert 0 < endpoint.port < 65_536
+
+
+EVIDENCE = (
+    header_line(NOW_MS, "0.1.0")
+    + b"""{"kind":"target","name":"a.test.","role":"service","why":"asked for"}
+{"kind":"dns","name":"a.test.","rtype":"A","status":"NOERROR","records":[{"owner":"a.test.","rtype":"A",
+"ttl_s":5,"value":"192.0.2.1"}]}
+{"kind":"tls","host":"a.test.","address":"192.0.2.1","port":443,"status":"OK","stapled":null}
+""".replace(b",\n", b",")
+)
+
+
+@given(spoiled(EVIDENCE))
+def test_evidence_is_read_or_its_bad_lines_are_told(content):
+    try:
+        evidence = parse_evidence(content, "file")
+    except ConfigError as error:
+        assert all(fault.place.startswith("file:") for fault in error.faults)
+        return
+    assert isinstance(evidence, Evidence)
+    again = header_line(0, "") + b"".join(line_of(fact) for fact in evidence.facts)
+    assert parse_evidence(again, "file").facts == evidence.facts
+
+
+HAR = b"""{"log":{"pages":[{"id":"p"}],"entries":[
+{"pageref":"p","request":{"url":"https://a.test/"},"response":{"status":200,"content":{"mimeType":"text/html",
+"text":"<script src=b.js></script>","encoding":"base64"}},"_priority":"VeryHigh","_resourceType":"document"},
+{"pageref":"p","request":{"url":"https://a.test/b.js"},"response":{"status":200},"_resourceType":"script"}]}}"""
+
+
+@given(spoiled(HAR))
+def test_a_recording_has_pages_or_is_refused(content):
+    try:
+        pages = pages_of_har(content, "x.har")
+    except ConfigError as error:
+        assert len(error.faults) == 1
+        return
+    assert pages
+    assert all(isinstance(page, PageLook) for page in pages)
+
+
+PAGE = b"""<!doctype html><html><head><base href="https://b.test/"><script src=a.js async></script><!-- x -->
+<link rel=stylesheet href='//c.test/s.css' integrity="sha"><style>@import url("z.css");</style><noscript>
+<img src=n></noscript></head><body><img src="i.png" onerror="x()"><iframe src=https://f.test></iframe>"""
+
+
+@given(
+    spoiled(PAGE),
+    st.sampled_from(["utf-8", "utf-16", "latin-1", "no-such", "idna", "zlib", "", "GBK", "iso-2022-jp"]),
+)
+def test_any_page_has_resources_with_absolute_urls(content, charset):
+    page = page_of("https://a.test/", content, charset=charset)
+    assert all(each.url.startswith(("http://", "https://")) for each in page.resources)
+    parse_evidence(header_line(0, "") + line_of(page), "file")
+
+
+ZONE = b"""$ORIGIN a.test.
+$TTL 1h
+@ IN SOA ns1 admin ( 1 2 3
+ 4 5 ) ; comment
+ IN NS ns1
+www 60 IN CNAME b.test.
+*.x TXT "a\\"b" c
+caa CAA 0 issue "ca.test"
+"""
+
+
+@given(spoiled(ZONE))
+def test_a_zone_file_is_a_zone_or_is_refused(content):
+    try:
+        zone = parse_zone(content, "zone")
+    except ConfigError as error:
+        assert len(error.faults) == 1
+        return
+    assert isinstance(zone, ZoneFile)
+    for name in ("a.test.", "www.a.test.", "q.x.a.test.", "b.test."):
+        message = zone.answer(dns.name.from_text(name), dns.rdatatype.A)
+        assert message is None or message.to_wire(max_size=65_535)
+
+
+def leaf_der() -> bytes:
+    """A certificate with all that is read of one."""
+    plan = LabAuthority("Lab Trust", "ocsp.test", "crl.test")
+    return (
+        issuers({"": plan}, NOW_MS)[""]
+        .leaf(Site("a.test", "", ("b.test",)))
+        .certificate.public_bytes(Encoding.DER)
+    )
+
+
+LEAF = leaf_der()
+
+
+@given(spoiled(LEAF))
+def test_any_bytes_are_a_certificate_with_what_could_be_read(content):
+    seen = certificate_of(content)
+    assert isinstance(seen, CertificateSeen)
+    look = TlsLook("a.test.", "192.0.2.1", 443, TlsStatus.OK, chain=(seen,))
+    assert parse_evidence(header_line(0, "") + line_of(look), "file").facts == (look,)
+
+
+NETWORKS = b"""start,end,asn,organisation
+192.0.2.0,192.0.2.255,64512,"Some, Inc."
+2001:db8::,2001:db8::ffff,AS64513,Other
+3221226240,3221226495,1,In numbers
+"""
+
+
+@given(spoiled(NETWORKS))
+def test_a_table_of_networks_is_imported_or_its_bad_lines_are_told(content):
+    with tempfile.TemporaryDirectory() as folder:
+        source, table = Path(folder) / "n.csv", Path(folder) / "n.bin"
+        source.write_bytes(content)
+        try:
+            import_networks([source], table)
+        except ConfigError as error:
+            assert error.faults
+            assert not table.exists()
+            return
+        with Networks(table) as networks:
+            assert networks.look("192.0.2.7").address == "192.0.2.7"
+
+
+@given(st.binary(max_size=200) | spoiled(b"polycdn-net\0\0\0\1" + b"\0\0\0\1" * 9))
+def test_a_table_on_disk_is_one_or_is_refused(content):
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "n.bin"
+        table.write_bytes(content)
+        try:
+            with Networks(table) as networks:
+                networks.look("192.0.2.7")
+                networks.look("2001:db8::1")
+        except ConfigError as error:
+            assert len(error.faults) == 1
+
+
+@given(spoiled(b"198.51.100.53:53 127.0.0.1:40053\n[2001:db8::1]:443 127.0.0.1:1\n"))
+def test_a_map_of_places_is_one_or_is_refused(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "map"
+        path.write_bytes(content)
+        try:
+            places = read_places(path)
+        except ConfigError as error:
+            assert error.faults
+            return
+        assert all(0 < port < 65_536 for _address, port in places.moved.values())

@@ -24,11 +24,15 @@ GROUPS: Final = (
     "polycdn.cli.demo_commands",
     "polycdn.cli.config_commands",
     "polycdn.cli.probe_command",
+    "polycdn.cli.parity_command",
     "polycdn.cli.up_commands",
     "polycdn.cli.operator_commands",
     "polycdn.cli.purge_command",
     "polycdn.cli.simulate_commands",
+    "polycdn.cli.blast_command",
     "polycdn.cli.journal_commands",
+    "polycdn.cli.audit_commands",
+    "polycdn.cli.data_commands",
 )
 """Modules that add their commands by `register(app)`, in the order of the help page."""
 
@@ -67,6 +71,10 @@ def run_typer(words: list[str]) -> int:
     import typer
     from typer.exceptions import TyperException
 
+    if words[0:1] == ["simulate"] and "--years" in words:
+        after = words.index("--years") + 1
+        if words[after : after + 1] in ([], *([word] for word in words if word.startswith("-"))):
+            words = [*words[:after], "10000", *words[after:]]  # an option whose value may be left out
     try:
         result = typer_app()(args=words, prog_name="polycdn", standalone_mode=False)
     except typer.Exit as stop:

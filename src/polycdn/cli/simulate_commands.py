@@ -31,8 +31,8 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     incident: Annotated[
-        str, typer.Argument(help="An incident's id (see `polycdn incidents`), a TOML file, or all.")
-    ],
+        str | None, typer.Argument(help="An incident's id (see `polycdn incidents`), a TOML file, or all.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Simulate the services of this config.")
     ] = None,
@@ -47,6 +47,16 @@ def simulate(
     in_scope: Annotated[
         bool, typer.Option(help="As a customer inside the outage's scope, not as the average one.")
     ] = False,
+    years: Annotated[
+        int | None, typer.Option(help="Not one outage but so many drawn years (10000): what redundancy buys.")
+    ] = None,
+    shared: Annotated[
+        list[str] | None, typer.Option(help="With --years: providers that hang on one node (see the audit).")
+    ] = None,
+    gib: Annotated[float, typer.Option(help="With --years: volume a year in GiB, for the cost.")] = 0.0,
+    fixed: Annotated[
+        list[str] | None, typer.Option(help="With --years: NAME=AMOUNT, a provider's fixed price a year.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Run outages in a false world at full scale: user-minutes lost by four kinds of client.
@@ -60,6 +70,14 @@ def simulate(
 
     interval_ms = _checked(users, until, probe_interval)
     services = _services(config, service, hit)
+    if years is not None:
+        from polycdn.cli.simulate_years import simulate_years_command
+
+        options = Options(users, seed, until, interval_ms)
+        return simulate_years_command(services, years, shared or [], (gib, fixed or []), options, as_json)
+    if incident is None:
+        allowed = "an incident's id, a file, all, or --years"
+        raise ConfigError((Fault("INCIDENT", "nothing", allowed, "see polycdn incidents"),))
     names = incidents.all_ids() if incident == ALL else (incident,)
     plots = plots_of(names, services, hit, in_scope)
     options = Options(users, seed, until, interval_ms)

@@ -8,6 +8,7 @@ from polycdn.config.build_gate import access_of, limits_of, own_gate
 from polycdn.config.loaded import (
     AccessLog,
     Admin,
+    AuditHosts,
     Delivery,
     DiskTier,
     EngineRole,
@@ -55,6 +56,7 @@ def build(root: Root, state_dir: str, sources: tuple[str, ...]) -> Loaded:
         deliveries=tuple(map(_delivery, root.service)),
         vantages=tuple(VantageSite(_vantage(table), table.key_file, table.remote) for table in root.vantage),
         listen=Listen(observations=root.listen.observations),
+        audit=AuditHosts(tuple(root.audit.login), tuple(root.audit.status)),
         state_dir=state_dir,
         sources=sources,
         gates=tuple(gate for table in root.service if (gate := own_gate(table)) is not None),

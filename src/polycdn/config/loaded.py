@@ -150,6 +150,14 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditHosts:
+    """What the audit looks at besides the services: where operators log in, and the status pages."""
+
+    logins: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A whole valid config. Paths are absolute; `sources` are the files read, the main one first."""
 
@@ -159,6 +167,7 @@ class Loaded:
     deliveries: tuple[Delivery, ...] = ()
     vantages: tuple[VantageSite, ...] = ()
     listen: Listen = Listen()
+    audit: AuditHosts = AuditHosts()
     state_dir: str = ""
     sources: tuple[str, ...] = ()
     gates: tuple[OwnGate, ...] = ()

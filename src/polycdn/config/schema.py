@@ -422,6 +422,13 @@ class ListenTable(Table):
     )
 
 
+class AuditTable(Table):
+    """What the audit looks at besides the services."""
+
+    login: list[Hostname] = Field(default_factory=list, description="Hosts where the operators log in.")
+    status: list[Hostname] = Field(default_factory=list, description="Hosts of the status pages.")
+
+
 class Root(Table):
     """polycdn.toml"""
 
@@ -429,6 +436,7 @@ class Root(Table):
         default=None, description="Default: $XDG_STATE_HOME/polycdn, or /var/lib/polycdn for root."
     )
     listen: ListenTable = Field(default_factory=ListenTable, description="Where the decider listens.")
+    audit: AuditTable = Field(default_factory=AuditTable, description="What the audit looks at too.")
     policy: PolicyTable = Field(default_factory=PolicyTable, description="How to steer.")
     provider: list[ProviderTable] = Field(default_factory=list, description="Providers, [[provider]].")
     region: list[RegionTable] = Field(default_factory=list, description="Regions, [[region]].")

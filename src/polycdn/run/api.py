@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from polycdn.errors import ConfigError, Fault, JournalError, SurfaceError, UnavailableError
-from polycdn.model.event import Event, Forced, Frozen, Released, Stance
+from polycdn.measure.parity import observations_of
+from polycdn.model.event import Event, Forced, Frozen, Observed, Released, Stance
 from polycdn.model.state import State
 from polycdn.model.units import Clock
 from polycdn.run.inbox import Inbox
@@ -23,6 +24,7 @@ from polycdn.surface.control import LINE_BYTES_MAX, ask
 FORCE_MS_DEFAULT: Final = 4 * 3_600_000
 FORCE_MS_MAX: Final = 72 * 3_600_000
 TEXT_CHARS_MAX: Final = 500
+ORDERS: Final = ("force", "release", "freeze", "thaw", "parity")
 ANSWER_MS_MAX: Final = 10_000
 WRITTEN_S_MAX: Final = 5
 
@@ -53,6 +55,8 @@ def orders_of(word: Json, states: dict[str, State], now_ms: int) -> tuple[Order,
         until_ms = now_ms if op == "thaw" else now_ms + _for_ms(word)
         event = Frozen(now_ms, until_ms, _text(word, "by"), _text(word, "why"))
         return tuple(Order(service, event) for service in services)
+    if op == "parity":
+        return tuple(Order(service, _parity_seen(word, states[service], now_ms)) for service in services)
     provider, region = _text(word, "provider"), _text(word, "region") or None
     touched = [service for service in services if _has(states[service], provider, region)]
     if not touched:
@@ -65,6 +69,19 @@ def orders_of(word: Json, states: dict[str, State], now_ms: int) -> tuple[Order,
         now_ms, provider, _stance(word), now_ms + _for_ms(word), region, _text(word, "by"), _text(word, "why")
     )
     return tuple(Order(service, forced) for service in touched)
+
+
+def _parity_seen(word: Json, state: State, now_ms: int) -> Observed:
+    """What `polycdn parity` found, as a look at every provider; it holds until the next one is equal."""
+    assert state.service is not None
+    names = [provider.name for provider in state.service.providers]
+    told = word.get("not_ready")
+    unknown = [name for name in told if name not in names] if isinstance(told, list) else [told]
+    if unknown or not _text(word, "service"):
+        raise WordError(
+            "not_ready", repr(unknown)[:TEXT_CHARS_MAX], f"a service, and some of {', '.join(names)}"
+        )
+    return Observed(now_ms, observations_of(state.service, tuple(told or ()), now_ms))
 
 
 def _services(word: Json, states: dict[str, State]) -> list[str]:
@@ -156,8 +173,8 @@ class OperatorDesk:
         try:
             if word.get("op") in ("status", "explain"):
                 return {"ok": True} | self._show(word)
-            if word.get("op") not in ("force", "release", "freeze", "thaw"):
-                raise WordError("op", repr(word.get("op")), "status, explain, force, release, freeze, thaw")
+            if word.get("op") not in ORDERS:
+                raise WordError("op", repr(word.get("op")), ", ".join(("status", "explain", *ORDERS)))
             orders = orders_of(word, self._states(), self._clock.now_ms())
             await self._carry_out(orders)
         except WordError as error:

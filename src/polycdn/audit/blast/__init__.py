@@ -1,0 +1,1 @@
+"""Blast radius of providers over millions of sites: what depends on whom, and what falls with whom."""

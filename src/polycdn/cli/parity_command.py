@@ -1,0 +1,99 @@
+"""`polycdn parity SERVICE`: where a standby is not equal."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polycdn.cli.state import StateOption, layout_of
+from polycdn.errors import ConfigError, Fault
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("parity")(parity)
+
+
+def parity(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service of the config.")],
+    config: Annotated[
+        str | None,
+        typer.Option("--config", "-c", metavar="FILE", help="The config; default: the search path."),
+    ] = None,
+    state: StateOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also the lines that are equal.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Ask every provider of SERVICE the same at the same moment and show where the answers differ.
+
+    A decider that runs here is told, if the policy says `require_parity`.
+
+    Exit code 0 if all are equal to the first provider, 1 if one is not. Example: polycdn parity www --json
+    """
+    from polycdn.config.load import load
+    from polycdn.run.clock import Wall
+    from polycdn.run.parity import parity as look
+
+    services = load(config).services
+    own = next((pair for pair in services if pair[0].name == service), None)
+    if own is None:
+        names = ", ".join(pair[0].name for pair in services)
+        raise ConfigError((Fault("SERVICE", repr(service), names, "name a service of the config"),))
+    found = asyncio.run(look(*own, Wall()))
+    is_told = own[1].require_parity and _tell(config, state, found)
+    if as_json:
+        print(json.dumps(as_object(found)))
+    else:
+        _print(found, everything)
+        if is_told:
+            print("The decider was told.")
+    return 1 if found.not_ready else 0
+
+
+def _tell(config: str | None, state: Path | None, found: Any) -> bool:
+    """Whether a decider runs here and took the finding."""
+    from polycdn.run.api import say
+
+    socket = layout_of(config, state).decider_socket
+    if not socket.exists():
+        return False
+    say(socket, {"op": "parity", "service": found.service, "not_ready": list(found.not_ready)})
+    return True
+
+
+def as_object(found: Any) -> dict[str, Any]:
+    """The matrix as `--json` prints it."""
+    return {
+        "service": found.service,
+        "at_ms": found.at_ms,
+        "providers": list(found.providers),
+        "not_ready": list(found.not_ready),
+        "lines": [
+            {
+                "path": line.path, "aspect": line.aspect, "what": line.what,
+                "values": dict(zip(found.providers, line.values, strict=True)), "unequal": list(line.unequal),
+            }
+            for line in found.lines
+        ],
+    }  # fmt: skip
+
+
+def _print(found: Any, everything: bool) -> None:
+    from rich.table import Table
+
+    from polycdn.cli.simulate_commands import console
+
+    table = Table(title=f"parity of {found.service}", title_justify="left")
+    for name in ("path", "asked", "what", *found.providers):
+        table.add_column(name, overflow="fold")
+    for line in found.lines:
+        if line.unequal or everything:
+            table.add_row(line.path, line.aspect, line.what, *line.values)
+    out = console()
+    out.print(table, markup=False)
+    told = ", ".join(found.not_ready)
+    out.print(
+        f"Not equal to {found.providers[0]}: {told}" if told else "All providers are equal.", markup=False
+    )

@@ -1,0 +1,93 @@
+"""`polycdn simulate --years`: the table of what redundancy buys."""
+
+import json
+import sys
+from typing import Any
+
+from rich.table import Table
+
+from polycdn.errors import ConfigError, Fault
+
+YEARS: int = 10_000
+YEARS_MAX = 1_000_000
+
+
+def simulate_years_command(
+    services: tuple[Any, ...],
+    years: int,
+    shared: list[str],
+    money: tuple[float, list[str]],
+    options: Any,
+    as_json: bool,
+) -> int:
+    """Prints the table for the first of the services, if there is any. Raises ConfigError."""
+    from polycdn.cli.simulate_commands import console
+    from polycdn.run.simulate_years import Money, setups, simulate_years
+
+    groups = tuple(tuple(part.strip() for part in text.split(",") if part.strip()) for text in shared)
+    faults = []
+    if not 1 <= years <= YEARS_MAX:
+        faults.append(Fault("--years", str(years), f"1 to {YEARS_MAX}", f"take {YEARS}"))
+    if shared and not services:
+        faults.append(Fault("--shared", ", ".join(shared), "only with --config", "name a config"))
+    faults += [
+        Fault("--shared", repr(text), "two names or more, with commas", "name who shares the node")
+        for text, group in zip(shared, groups, strict=True)
+        if len(group) < 2
+    ]
+    fixed = []
+    for text in money[1]:
+        name, _, amount = text.partition("=")
+        try:
+            fixed.append((name, float(amount)))
+        except ValueError:
+            faults.append(Fault("--fixed", repr(text), "NAME=AMOUNT", "such as cdn-a=12000"))
+    if faults:
+        raise ConfigError(tuple(faults))
+    ways = setups(services[0] if services else None, groups)
+    shown = simulate_years(
+        ways,
+        years,
+        options,
+        Money(money[0], tuple(fixed)),
+        lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    if as_json:
+        print(json.dumps(shown))
+    else:
+        console().print(years_table(shown))
+    return 0
+
+
+def years_table(shown: dict[str, Any]) -> Table:
+    """A row a setup."""
+    table = Table(title=f"{shown['years']:,} years, {shown['users']:,} users", title_justify="left")
+    heads = (
+        "carried by",
+        "user-minutes lost a year",
+        "95 % interval",
+        "worst year",
+        "outages drawn",
+        "all down",
+        "cost a year",
+    )
+    for name in heads:
+        table.add_column(name, justify="left" if name == "carried by" else "right")
+    for row in shown["setups"]:
+        low, mean, high = row["user_minutes_a_year"]
+        cost = f"{row['cost_a_year']:,.0f}" if row["cost_a_year"] else "-"
+        table.add_row(
+            row["setup"], f"{mean:,}", f"{low:,} to {high:,}", f"{row['worst_year']:,}",
+            f"{row['outages']:,}", f"{row['all_down_at_once']:,}", cost,
+        )  # fmt: skip
+    lines = [
+        f"{each['kind']}: {each['outages']} outages of {each['companies']} companies in "
+        f"{each['observed_years']} years, "
+        f"{each['per_company_and_year'][1]} a year ({each['per_company_and_year'][0]} to "
+        f"{each['per_company_and_year'][2]}), {each['minutes'][1]} min "
+        f"({each['minutes'][0]} to {each['minutes'][2]})"
+        for each in shown["frequencies"]
+    ]
+    table.caption = "estimates, from the recorded outages:\n" + "\n".join(lines)
+    table.caption_justify = "left"
+    return table
