@@ -232,7 +232,7 @@ mod tests {
         for query in [b"/chat?reply=1", b"/chat?reply=2"] {
             known.learn(&Keys::of(b"www", query), look("text/event-stream", "", 0));
         }
-        let likeness = |target: &[u8], look| known.likeness(&Keys::of(b"www", target), look);
+        let likeness = |target: &[u8], look: &Look| known.likeness(&Keys::of(b"www", target), look);
         assert_eq!(likeness(b"/live/9.ts", &page), Likeness::Strange);
         assert_eq!(likeness(b"/live/9.ts", &look("video/mp2t", "\"7\"", 5)), Likeness::Fine);
         assert_eq!(likeness(b"/live/9.m3u8", &page), Likeness::Fine);
