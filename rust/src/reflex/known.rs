@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Places, of 24 bytes each.
 const PLACES: usize = 8_192;
 
-/// So many answers of one kind must have come to a path, or to names of one ending in a folder, before another kind is
+/// So many answers must have come, all of one kind, to a path, or to names of one ending in a folder, before another kind is
 /// strange there.
-const LIKE_TO_COUNT: u64 = 2;
+const LIKE_TO_COUNT: u64 = 1;
 
 /// In place of that number: answers of several kinds are at home there.
 const MIXED: u64 = u64::MAX;
