@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Places, of 24 bytes each.
 const PLACES: usize = 8_192;
 
-/// So many answers must have come, all of one kind, to a path, or to names of one ending in a folder, before another kind is
-/// strange there.
+/// So many answers must have come to a path, or to names of one ending in a folder, all of one kind, before another kind
+/// is strange there.
 const LIKE_TO_COUNT: u64 = 1;
 
 /// In place of that number: answers of several kinds are at home there.
