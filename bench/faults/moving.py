@@ -80,7 +80,7 @@ async def download(target: str, content: Content, seed: int) -> dict:
     limit_ms = content.patch_bytes * 1_000 * LIMIT_FACTOR // BYTES_PER_S + 5_000
     with tempfile.TemporaryDirectory(prefix="polycdn-moving-") as folder:
         async with upstreams(Path(folder), content, names=NAMES) as all_of_them:
-            setup = Setup(Path(folder), free_port(), all_of_them.ports, None, False)
+            setup = Setup(Path(folder), free_port(), all_of_them.ports, None, False, content=content)
             async with running(target, setup):
                 wall = Wall()
                 all_of_them.inject(schedule(wall.now_ms(), limit_ms, seed))

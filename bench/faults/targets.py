@@ -14,8 +14,9 @@ from pathlib import Path
 
 from engine_files import limited
 from peers import caddy_config, envoy_config, haproxy_config, nginx_config, varnish_config
-from workloads import manifest
+from workloads import CONTENT, manifest
 
+from polycdn.lab.content import Content
 from polycdn.model import settings
 
 
@@ -30,6 +31,7 @@ class Setup:
     is_caching: bool
     admin_port: int = 0
     words: tuple[str, ...] = ()
+    content: Content = CONTENT
     prefix_rps: int = 0
     """Requests a second that polycdn takes from one address; 0 = as many as come."""
 
@@ -87,7 +89,7 @@ class Polycdn(Target):
             words.append("--no-cache")
         if "--digests" in _edge_help():
             file = setup.folder / "digests.json"
-            file.write_text(json.dumps(manifest()))
+            file.write_text(json.dumps(manifest(setup.content)))
             words += ["--digests", str(file)]
         return words
 

@@ -154,9 +154,9 @@ WORKLOADS: dict[str, tuple[int, Callable[[int, str], Shot]]] = {
 """Requests per 1 000 s, and the maker of the n-th."""
 
 
-def manifest() -> dict[str, dict[str, object]]:
+def manifest(content: Content = CONTENT) -> dict[str, dict[str, object]]:
     """Digests of every known object by its target, as `polycdn edge --digests` reads them."""
-    known = statics(CONTENT)
+    known = statics(content)
     targets = {f"{PROBE_PATH}?n={number}": known[PROBE_PATH] for number in range(SMALL_OBJECTS)}
     targets |= {f"{PATCH_PATH}?v={number}": known[PATCH_PATH] for number in range(200)}
     targets |= known
