@@ -4,8 +4,13 @@ use super::{ENTRIES, Entry};
 use crate::cache::semantics::dice::Dice;
 use std::path::{Path, PathBuf};
 
-/// Of every entry; all together take a few seconds.
+/// Of every entry; all together take a few seconds. FUZZ_EXECUTIONS in the environment says another number.
 const EXECUTIONS: u64 = 20_000;
+
+fn executions() -> u64 {
+    let told = std::env::var("FUZZ_EXECUTIONS").ok().and_then(|text| text.parse().ok());
+    told.unwrap_or(EXECUTIONS)
+}
 const INPUT_BYTES_MAX: usize = 2_048;
 
 /// What the readers look for.
@@ -108,7 +113,7 @@ fn drive(name: &str, entry: Entry) {
         let _shown = Shown(name, seed);
         entry(seed);
     }
-    for turn in 0..EXECUTIONS {
+    for turn in 0..executions() {
         let mut input = seeds[turn as usize % seeds.len()].clone();
         for _ in 0..=dice.below(4) {
             mutate(&mut input, &seeds, &mut dice);
