@@ -22,26 +22,13 @@ from gated import (
     Gated,
     fields,
     frame,
-    gated,
     guarded,
 )
-from providers import Provider, answer, get, says, upstream
+from providers import Provider, get, says, upstream
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
 CANCEL = struct.pack(">I", 8)
-
-
-@pytest.fixture
-def one():
-    with gated() as running:
-        yield running
-
-
-@pytest.fixture
-def provider():
-    with Provider(answer()) as running:
-        yield running
 
 
 @contextlib.contextmanager

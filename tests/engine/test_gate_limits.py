@@ -14,18 +14,6 @@ from polycdn.model.settings import Access, ClientLimits, Gate
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
 
-@pytest.fixture
-def one():
-    with gated() as running:
-        yield running
-
-
-@pytest.fixture
-def provider():
-    with Provider(answer()) as running:
-        yield running
-
-
 def post(body_head: str, body: bytes = b"") -> bytes:
     return f"POST / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n{body_head}\r\n\r\n".encode() + body
 

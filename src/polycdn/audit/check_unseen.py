@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from polycdn.audit.carriers import configured_hosts, origins
@@ -10,6 +9,7 @@ from polycdn.audit.case import Case
 from polycdn.audit.evidence import DnsStatus, Role, Unseen
 from polycdn.audit.finding import Finding
 from polycdn.audit.names import name_of_host
+from polycdn.model.address import is_address
 
 SUBJECTS_SHOWN = 8
 ENDED = (DnsStatus.NOERROR, DnsStatus.NXDOMAIN)
@@ -67,17 +67,9 @@ def _belongs(each: Unseen, mine: set[str], case: Case) -> bool:
     host = name_of_host(urlsplit(each.subject).hostname or "") if "://" in each.subject else None
     if host is not None:
         return host in mine
-    if _is_address(each.subject):
+    if is_address(each.subject):
         return any(each.subject in case.view.addresses(name) for name in mine)
     return False
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _gaps(case: Case, host: str) -> Iterator[Finding]:

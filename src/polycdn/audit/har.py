@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from polycdn.audit.bounded import read_bounded
 from polycdn.audit.evidence import PageLook, PageSource, Resource, ResourceKind
 from polycdn.audit.page import page_of
 from polycdn.audit.request import absolute
@@ -41,14 +42,7 @@ KIND_OF_MIME: Final = (
 
 def read_har(path: Path) -> tuple[PageLook, ...]:
     """The pages of a file. Raises ConfigError."""
-    try:
-        size = path.stat().st_size
-        if size > HAR_BYTES_MAX:
-            raise ConfigError((_fault(str(path), f"{size} bytes"),))
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError((_fault(str(path), error.strerror or str(error)),)) from None
-    return pages_of_har(content, str(path))
+    return pages_of_har(read_bounded(path, HAR_BYTES_MAX, _fault), str(path))
 
 
 def pages_of_har(content: bytes, place: str) -> tuple[PageLook, ...]:

@@ -1,11 +1,12 @@
 """Names in their one form: lower case, IDNA A-labels, with the last dot. Pure."""
 
-from ipaddress import ip_address
 from typing import Final
 
 import dns.exception
 import dns.name
 from dns.name import IDNA2008Codec
+
+from polycdn.model.address import is_address
 
 _IDNA: Final = IDNA2008Codec(uts_46=True, transitional=False, allow_pure_ascii=True)
 TEXT_CHARACTERS_MAX: Final = 1_100
@@ -48,14 +49,12 @@ def host_of(name: str) -> str:
 
 def name_of_host(host: str) -> str | None:
     """The canonical name of a URL's host; None for an address or for what is no name."""
+    if is_address(host.strip("[]")):
+        return None
     try:
-        ip_address(host.strip("[]"))
+        return canonical_name(host)
     except ValueError:
-        try:
-            return canonical_name(host)
-        except ValueError:
-            return None
-    return None
+        return None
 
 
 def parents_of(name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import dns.rrset
 import dns.zone
 from dns.rdatatype import CNAME, DS, NS, SOA, RdataType
 
+from polycdn.audit.bounded import read_bounded
 from polycdn.errors import ConfigError, Fault
 
 ZONE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -75,14 +76,7 @@ class ZoneFile:
 
 def read_zone(path: Path) -> ZoneFile:
     """The zone of a file. Raises ConfigError."""
-    try:
-        size = path.stat().st_size
-        if size > ZONE_BYTES_MAX:
-            raise ConfigError((_fault(str(path), f"{size} bytes"),))
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError((_fault(str(path), error.strerror or str(error)),)) from None
-    return parse_zone(content, str(path))
+    return parse_zone(read_bounded(path, ZONE_BYTES_MAX, _fault), str(path))
 
 
 def parse_zone(content: bytes, place: str) -> ZoneFile:

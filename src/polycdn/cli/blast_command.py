@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from polycdn.cli.tables import add_heads
 from polycdn.errors import ConfigError, Fault, UnavailableError
 
 MEMORY_MIB_MIN, MEMORY_MIB_MAX = 256, 1_048_576
@@ -151,8 +152,7 @@ def roles_table(shown: dict[str, Any]) -> Table:
         "redundant",
         "top 3",
     )
-    for name in heads:
-        table.add_column(name, justify="left" if name == "role" else "right")
+    add_heads(table, heads)
     for role in shown["roles"]:
         of = role["sites"]
         shares = (role["third_party"], role["critical_third_party"], role["redundant"])
@@ -197,8 +197,7 @@ def second_table(shown: dict[str, Any]) -> Table:
         title=f"sites saved by a second provider for the top {second['top']:,}", title_justify="left"
     )
     roles = [role["role"] for role in shown["roles"]]
-    for name in ("when it fails", "gone with it", *roles, "all roles"):
-        table.add_column(name, justify="left" if name == "when it fails" else "right")
+    add_heads(table, ("when it fails", "gone with it", *roles, "all roles"))
     for each in second["providers"]:
         saved = [f"{each['saved_by_role'][role]:,}" for role in roles]
         table.add_row(each["provider"], f"{each['unreachable']:,}", *saved, f"{each['saved_all_roles']:,}")
@@ -208,8 +207,7 @@ def second_table(shown: dict[str, Any]) -> Table:
 def trends_table(shown: dict[str, Any]) -> Table:
     """How the roles changed, in percentage points."""
     table = Table(title="changes since the earlier table", title_justify="left")
-    for name in ("role", "HHI", "third party", "critical", "redundant"):
-        table.add_column(name, justify="left" if name == "role" else "right")
+    add_heads(table, ("role", "HHI", "third party", "critical", "redundant"))
     for role in shown["trends"]["roles"]:
         shares = ("third_party_share", "critical_third_party_share", "redundant_share")
         table.add_row(role["role"], f"{role['hhi']:+.4f}", *(f"{role[key] * 100:+.1f}" for key in shares))

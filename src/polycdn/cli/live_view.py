@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polycdn.cli.plots import clock
+from polycdn.cli.tables import add_heads
 from polycdn.run.rehearsal import Snapshot
 
 STATUS_STYLES = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
@@ -43,8 +44,7 @@ def _providers(snapshot: Snapshot) -> Table:
 
 def _clients(snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("client", "attempts", "failed", "so far", "just now"):
-        table.add_column(name, justify="left" if name == "client" else "right")
+    add_heads(table, ("client", "attempts", "failed", "so far", "just now"))
     for client, attempts, failed, recent_bp in snapshot.clients:
         share = f"{failed / attempts * 100:.2f} %" if attempts else "-"
         style = "red" if recent_bp >= 100 else "green"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polycdn.cli.state import StateOption, layout_of
+from polycdn.cli.state import ConfigOption, JsonOption, StateOption, layout_of
 from polycdn.errors import ConfigError, Fault
 
 
@@ -18,13 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def parity(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service of the config.")],
-    config: Annotated[
-        str | None,
-        typer.Option("--config", "-c", metavar="FILE", help="The config; default: the search path."),
-    ] = None,
+    config: ConfigOption = None,
     state: StateOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the lines that are equal.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Ask every provider of SERVICE the same at the same moment and show where the answers differ.
 

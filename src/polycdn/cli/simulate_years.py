@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from polycdn.cli.tables import add_heads
 from polycdn.errors import ConfigError, Fault
 
 YEARS: int = 10_000
@@ -71,8 +72,7 @@ def years_table(shown: dict[str, Any]) -> Table:
         "all down",
         "cost a year",
     )
-    for name in heads:
-        table.add_column(name, justify="left" if name == "carried by" else "right")
+    add_heads(table, heads)
     for row in shown["setups"]:
         low, mean, high = row["user_minutes_a_year"]
         cost = f"{row['cost_a_year']:,.0f}" if row["cost_a_year"] else "-"

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from polycdn.model.address import is_address
+
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
@@ -42,19 +44,11 @@ def _punycode(name: str) -> str:
 
 
 def _host(text: str) -> str:
-    return _address(text) if _is_address(text) else _hostname(text)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return _address(text) if is_address(text) else _hostname(text)
 
 
 def _address(text: str) -> str:
-    if not _is_address(text):
+    if not is_address(text):
         raise _wrong("an IP address, without port", 'write it like "192.0.2.1" or "2001:db8::1"')
     return str(ip_address(text))
 
@@ -74,7 +68,7 @@ def _prefix(text: str) -> str:
 def _listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and int(port) <= 65_535
-    if not colon or not is_port or not _is_address(host.removeprefix("[").removesuffix("]")):
+    if not colon or not is_port or not is_address(host.removeprefix("[").removesuffix("]")):
         raise _wrong("IP address and port", 'write it like "127.0.0.1:8080" or "[::]:443"')
     return text
 

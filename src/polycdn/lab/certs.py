@@ -37,9 +37,9 @@ def make_authority(directory: Path, now_ms: int) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("polycdn lab authority")
     certificate = (
-        _builder(name, name, key.public_key(), made, made + timedelta(days=AUTHORITY_DAYS))
+        begun(name, name, key.public_key(), *_life(made, AUTHORITY_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(is_authority=True), critical=True)
+        .add_extension(key_usage(is_authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, SHA256())
     )
@@ -56,16 +56,15 @@ def issue(
     end_days = -EXPIRED_SINCE_DAYS if is_expired else LEAF_DAYS
     signer = authority.key
     certificate = (
-        _builder(
+        begun(
             _name(names[0]),
             authority.certificate.subject,
             key.public_key(),
-            authority.made,
-            authority.made + timedelta(days=end_days),
+            *_life(authority.made, end_days),
         )
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(is_authority=False), critical=True)
+        .add_extension(key_usage(is_authority=False, is_signing=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
@@ -79,27 +78,33 @@ def issue(
     return Certificate(str(cert_file), str(key_file))
 
 
-def _builder(
+def begun(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
-    made: datetime,
+    begin: datetime,
     end: datetime,
 ) -> x509.CertificateBuilder:
+    """What every certificate of the lab begins with; extensions and signature are still to come."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(made - timedelta(days=BACKDATED_DAYS))
+        .not_valid_before(begin)
         .not_valid_after(end)
     )
 
 
-def _key_usage(*, is_authority: bool) -> x509.KeyUsage:
+def _life(made: datetime, end_days: int) -> tuple[datetime, datetime]:
+    return made - timedelta(days=BACKDATED_DAYS), made + timedelta(days=end_days)
+
+
+def key_usage(*, is_authority: bool, is_signing: bool = False) -> x509.KeyUsage:
+    """An authority signs certificates; who `is_signing` signs what is said in a handshake or by OCSP too."""
     return x509.KeyUsage(
-        digital_signature=not is_authority,
+        digital_signature=is_signing,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

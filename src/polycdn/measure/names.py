@@ -5,11 +5,11 @@ can fail while every HTTP look over a kept connection is good.
 """
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from polycdn.measure.dns import NameQuestion
 from polycdn.measure.target import carried
+from polycdn.model.address import is_address
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Provider, Service
 from polycdn.model.units import ANYWHERE, NAMESERVER
@@ -80,13 +80,7 @@ def name_question_of(target: NameTarget, sequence: int, source_address: str | No
 def _name_of(provider: Provider) -> str:
     """The name that a provider is found by; "" when it is found by address."""
     name = provider.cname or provider.endpoint.host
-    if provider.endpoint.addresses:
-        return ""
-    try:
-        ip_address(name)
-    except ValueError:
-        return name
-    return ""
+    return "" if provider.endpoint.addresses or is_address(name) else name
 
 
 def _answers_of(service: Service) -> tuple[str, ...]:

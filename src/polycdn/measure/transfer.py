@@ -4,7 +4,6 @@ import hashlib
 import socket
 import ssl
 from functools import cache
-from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pycurl
 from polycdn.measure.look import Chain, Look, Phases, Protocol, Question
 from polycdn.measure.multi import Ended
 from polycdn.measure.reason import Answer, Wreck, judge_answer, reason_of_wreck
+from polycdn.model.address import is_address
 from polycdn.model.observation import Reason
 
 BODY_BYTES_MAX: Final = 33_554_432
@@ -151,8 +151,7 @@ class Transfer:
             total_ms=easy.getinfo(pycurl.TOTAL_TIME_T) // 1000,
             deadline_ms=self._question.deadline_ms,
             body_bytes=self._body_bytes,
-            is_resolved=easy.getinfo(pycurl.NAMELOOKUP_TIME_T) > 0
-            or _is_address(self._question.connect_host),
+            is_resolved=easy.getinfo(pycurl.NAMELOOKUP_TIME_T) > 0 or is_address(self._question.connect_host),
             has_head=bool(self._headers),
         )
         reason = reason_of_wreck(wreck)
@@ -261,21 +260,13 @@ def _chain(links: list[list[tuple[str, str]]]) -> Chain | None:
     )
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 def _has_route(host: str) -> bool:
     """Whether this machine knows a way to an address. Connecting a datagram socket sends nothing."""
-    if not _is_address(host):
+    if not is_address(host):
         return True
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

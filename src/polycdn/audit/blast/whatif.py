@@ -1,5 +1,6 @@
 """What if: sets of providers down, pairs, the smallest set for a share, a second provider. Pure."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -143,7 +144,7 @@ class WhatIf:
         return Saved(provider, sum(each.sites for each in lost), tuple(saved.items()), every)
 
 
-class _Remembered:
+class _Remembered(ABC):
     def __init__(self, survey: Survey, names: frozenset[str]) -> None:
         self._names = [
             frozenset(number for number, name in enumerate(role.names) if number and name in names)
@@ -157,8 +158,9 @@ class _Remembered:
             self._memory[key] = self._judge(self._names[index], members)
         return self._memory[key]
 
+    @abstractmethod
     def _judge(self, hit: frozenset[int], members: tuple[Member, ...]) -> bool:
-        raise NotImplementedError
+        """What is remembered."""
 
 
 class _Falls(_Remembered):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
+from polycdn.lab.certs import begun, key_usage
 from polycdn.lab.internet.plan import Authority, Site
 
 LIFE_DAYS: Final = 90
@@ -38,9 +39,9 @@ class Issuer:
     def __post_init__(self) -> None:
         self.name = _name(self.plan.name, f"{self.plan.name} R1")
         self.certificate = (
-            _begun(self.name, self.name, self.key.public_key(), self.now, 3_650)
+            begun(self.name, self.name, self.key.public_key(), *_life(self.now, 3_650))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(), critical=True)
+            .add_extension(key_usage(is_authority=True, is_signing=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
             .sign(self.key, SHA256())
         )
@@ -53,7 +54,9 @@ class Issuer:
     def leaf(self, site: Site) -> Leaf:
         """The certificate of a site."""
         names = [x509.DNSName(name) for name in dict.fromkeys((site.host, *site.names))]
-        builder = _begun(_name("", site.host), self.name, self.leaf_key.public_key(), self.now, site.days)
+        builder = begun(
+            _name("", site.host), self.name, self.leaf_key.public_key(), *_life(self.now, site.days)
+        )
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -99,34 +102,10 @@ def issuers(authorities: dict[str, Authority], now_ms: int) -> dict[str, Issuer]
     return {name: Issuer(plan, now, leaf_key) for name, plan in authorities.items()}
 
 
-def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=BACKDATED_DAYS))
-        .not_valid_after(now + timedelta(days=days))
-    )
+def _life(now: datetime, days: int) -> tuple[datetime, datetime]:
+    return now - timedelta(days=BACKDATED_DAYS), now + timedelta(days=days)
 
 
 def _name(organisation: str, text: str) -> x509.Name:
     parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
     return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
-
-
-def _key_usage() -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )

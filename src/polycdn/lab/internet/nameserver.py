@@ -13,6 +13,7 @@ import dns.rdatatype
 import dns.rrset
 from dns.rdatatype import CNAME, DS, NS, SOA, RdataType
 
+from polycdn.lab.internet.connections import Connections
 from polycdn.lab.internet.plan import Record, Zone
 
 Sets = dict[RdataType, dns.rrset.RRset]
@@ -115,21 +116,18 @@ class Listener:
         self._delay_s = delay_s
         self._spoil = spoil
         self._transport: asyncio.DatagramTransport | None = None
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._connected)
 
     async def start(self) -> int:
         """The port that it listens on."""
         loop = asyncio.get_running_loop()
         while True:
-            self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
-            port = int(self._server.sockets[0].getsockname()[1])
+            port = await self._connections.listen()
             try:
                 made, _ = await loop.create_datagram_endpoint(
                     lambda: _Datagrams(self), local_addr=("127.0.0.1", port)
                 )
             except OSError:
-                self._server.close()
                 continue
             self._transport = made
             return port
@@ -138,16 +136,7 @@ class Listener:
         """Stops listening and lets go of every connection."""
         if self._transport:
             self._transport.close()
-        if self._server:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._connected(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._connections.close()
 
     def datagram(self, wire: bytes, sender: Any) -> None:
         """Answers a datagram, after the delay."""

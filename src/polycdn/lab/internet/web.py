@@ -8,6 +8,7 @@ from OpenSSL import SSL
 
 from polycdn.lab.http1 import ProtocolError, answer_head, parse_head
 from polycdn.lab.internet.certificates import Issuer, Leaf
+from polycdn.lab.internet.connections import Connections
 from polycdn.lab.internet.plan import Site
 
 READ_BYTES: Final = 65_536
@@ -25,26 +26,15 @@ class Web:
         self._contexts: dict[str, SSL.Context] = {}
         self._front = SSL.Context(SSL.TLS_SERVER_METHOD)
         self._front.set_tlsext_servername_callback(self._choose)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._connected)
 
     async def start(self) -> int:
         """The port that it listens on."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=1_024)
-        return int(self._server.sockets[0].getsockname()[1])
+        return await self._connections.listen(backlog=1_024)
 
     async def close(self) -> None:
         """Stops listening and lets go of every connection."""
-        if self._server:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._connected(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._connections.close()
 
     def _choose(self, connection: SSL.Connection) -> None:
         host = (connection.get_servername() or b"").decode("ascii", "replace")
