@@ -10,7 +10,7 @@ use crate::edge::forwarded::{is_told_anew, put_lines};
 use crate::edge::framing::Framing;
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, parse_answer};
-use crate::edge::message::{AnswerHead, RequestHead, phrase, value_of};
+use crate::edge::message::{AnswerHead, RequestHead, media_type, phrase, value_of};
 use crate::edge::wire::Wire;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
@@ -86,6 +86,8 @@ pub struct Response {
     pub head: AnswerHead,
     /// The body is small, and yet hardly comes.
     pub is_slow: bool,
+    /// The body is here whole and has the digest that its head tells.
+    pub is_verified: bool,
 }
 
 impl Response {
@@ -154,7 +156,7 @@ async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Res
         Some(_) => {}
     }
     let head = first_answer(order, &wire, pump).await?;
-    Ok(Response { wire, head, is_slow: false })
+    Ok(Response { wire, head, is_slow: false, is_verified: false })
 }
 
 /// The head of the answer, while the body goes out. The time to the first byte counts from when the upstream has the
@@ -273,19 +275,14 @@ pub fn judge(order: &Order<'_>, head: &AnswerHead) -> Reason {
 
 fn fits_type(head: &AnswerHead, expect: &Expect) -> bool {
     let Some(wanted) = &expect.content_type else { return true };
-    let essence = |value: &[u8]| {
-        let value = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        value.trim_ascii().to_ascii_lowercase()
-    };
-    value_of(&head.fields, "content-type").is_some_and(|found| essence(found) == essence(wanted.as_bytes()))
+    let wanted = media_type(wanted.as_bytes());
+    value_of(&head.fields, "content-type").is_some_and(|found| media_type(found) == wanted)
 }
 
 /// Only of what is sent as it is: a coded body has another length.
 fn fits_length(head: &AnswerHead, expect: &Expect) -> bool {
     let Some(wanted) = expect.body_bytes else { return true };
-    let is_coded =
-        value_of(&head.fields, "content-encoding").is_some_and(|coding| coding.as_ref() != b"identity");
-    is_coded || head.length.is_none_or(|found| found == wanted)
+    head.is_coded() || head.length.is_none_or(|found| found == wanted)
 }
 
 fn fits_field(head: &AnswerHead, name: &str, value: &str) -> bool {

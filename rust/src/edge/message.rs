@@ -68,6 +68,19 @@ pub struct AnswerHead {
     pub upgrade: Option<Bytes>,
 }
 
+impl AnswerHead {
+    /// Whether the body is coded: its bytes and its length are not those of the object.
+    pub fn is_coded(&self) -> bool {
+        value_of(&self.fields, "content-encoding").is_some_and(|coding| coding.as_ref() != b"identity")
+    }
+}
+
+/// What a Content-Type names, in lower case and without parameters (RFC 9110 §8.3.1).
+pub fn media_type(content_type: &[u8]) -> Vec<u8> {
+    let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    name.trim_ascii().to_ascii_lowercase()
+}
+
 /// The host of an authority: without port and trailing dot, in lower case. Empty if there is none.
 pub fn host_of(authority: &[u8]) -> String {
     let host = match authority.iter().rposition(|byte| *byte == b':') {

@@ -37,8 +37,7 @@ impl Meter {
             return self.took(piece?, Duration::ZERO);
         }
         let began = clock::moment();
-        let patience = self.pace.left_ms().map_or(idle, |left_ms| idle.min(Duration::from_millis(left_ms)));
-        match timeout(patience, next).await {
+        match timeout(self.pace.patience(idle), next).await {
             Ok(piece) => self.took(piece?, clock::moment().saturating_duration_since(began)),
             Err(_) => Err(self.refuse(Why::SlowBody, BodyError::Stalled)),
         }
@@ -47,8 +46,7 @@ impl Meter {
     fn took(&mut self, piece: Option<Bytes>, waited: Duration) -> Result<Option<Bytes>, BodyError> {
         let Some(piece) = piece else { return Ok(None) };
         let bytes = piece.len() as u64;
-        self.pace.waited(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), bytes);
-        if self.pace.is_too_slow() {
+        if self.pace.is_too_slow_after(waited, bytes) {
             return Err(self.refuse(Why::SlowBody, BodyError::Stalled));
         }
         match self.left_bytes.checked_sub(bytes) {

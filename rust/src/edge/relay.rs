@@ -274,9 +274,8 @@ impl Relay {
     }
 
     fn note_beat(&mut self, began_ms: u64) {
-        let gap_ms = self.report.route.edge.now_ms().saturating_sub(began_ms);
         if let Some(extra) = self.extra.as_mut().filter(|extra| extra.events.is_some()) {
-            extra.beat.came_after(gap_ms);
+            extra.beat.came_after(self.report.route.edge.now_ms().saturating_sub(began_ms));
         }
     }
 

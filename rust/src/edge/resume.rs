@@ -183,9 +183,7 @@ pub fn is_events(head: &AnswerHead) -> bool {
 
 /// What stands between these bytes and the client until they are known to be right; None: nothing is known of them.
 pub fn check_of(route: &Route, answer: &AnswerHead, pinned: Option<&Pinned>) -> Option<Check> {
-    let is_coded =
-        value_of(&answer.fields, "content-encoding").is_some_and(|coding| coding.as_ref() != b"identity");
-    let pinned = pinned.filter(|_| !is_coded);
+    let pinned = pinned.filter(|_| !answer.is_coded());
     let told = told(answer);
     if pinned.is_none() && told.is_none() {
         return None;

@@ -42,13 +42,13 @@ pub async fn finish(
 
 /// How long the client may take nothing.
 pub fn patience(pace: &Cell<Pace>, idle: Duration) -> Duration {
-    pace.get().left_ms().map_or(idle, |left_ms| idle.min(Duration::from_millis(left_ms)))
+    pace.get().patience(idle)
 }
 
 /// Adds a wait to the pace; whether the client is too slow by now.
 pub fn wait(pace: &Cell<Pace>, waited: Duration, bytes: u64) -> bool {
     let mut newer = pace.get();
-    newer.waited(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), bytes);
+    let is_too_slow = newer.is_too_slow_after(waited, bytes);
     pace.set(newer);
-    newer.is_too_slow()
+    is_too_slow
 }

@@ -25,7 +25,6 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A body up to this size is waited for, for so long, before the answer is passed on: if its upstream breaks off
@@ -200,23 +199,18 @@ impl Walk {
         let (mut nothing, mut nothing_too) = (None, None);
         let mut first = pin!(self.ask(order, provider, destination, &mut nothing));
         let mut timer = self.route.site.take_timer();
-        let until = timer_moment() + Duration::from_millis(after_ms.unwrap_or(most_ms));
-        tokio::select! {
-            biased;
-            came = &mut first => return Ok((came?, None)),
-            () = poll_fn(|cx| timer.poll(cx, until)) => {}
-        }
+        let mut until = timer_moment() + Duration::from_millis(after_ms.unwrap_or(most_ms));
         let other = loop {
-            let other = self.route.destination(next);
-            if let Some(other) = other.filter(|other| self.may_overtake(destination, other)) {
-                break other;
-            }
-            let until = timer_moment() + OVERTAKE_AGAIN;
             tokio::select! {
                 biased;
                 came = &mut first => return Ok((came?, None)),
                 () = poll_fn(|cx| timer.poll(cx, until)) => {}
             }
+            let other = self.route.destination(next);
+            if let Some(other) = other.filter(|other| self.may_overtake(destination, other)) {
+                break other;
+            }
+            until = timer_moment() + OVERTAKE_AGAIN;
         };
         drop(timer);
         let mut second = Box::pin(self.ask(order, next, &other, &mut nothing_too));
@@ -291,7 +285,7 @@ impl Walk {
         if pump.as_ref().is_none_or(Pump::is_done) && !is_events(&response.head) {
             let rate_min_bytes_per_s = self.route.site.service.settings.reflexes.rate_min_bytes_per_s;
             response.is_slow = hold(&response, rate_min_bytes_per_s).await?;
-            verify(&response)?;
+            response.is_verified = verify(&response)?;
         }
         Ok(response)
     }
@@ -338,9 +332,7 @@ impl Walk {
 
     /// False where the settings name a digest of the object, and the answer is of another length.
     fn is_of_its_size(&self, order: &Order<'_>, head: &AnswerHead) -> bool {
-        let is_plain = head.status == 200
-            && order.head.method.as_ref() == b"GET"
-            && value_of(&head.fields, "content-encoding").is_none_or(|coding| coding.as_ref() == b"identity");
+        let is_plain = head.status == 200 && order.head.method.as_ref() == b"GET" && !head.is_coded();
         let pinned = self.route.site.prepared.pinned(order.head).filter(|_| is_plain);
         let wanted = pinned.and_then(|pinned| pinned.bytes);
         wanted.is_none() || head.length.is_none() || head.length == wanted
@@ -359,8 +351,9 @@ impl Walk {
             return Ok((attempted, response));
         };
         let keys = Keys::of(&order.head.authority, &order.head.target);
-        let known = Arc::clone(&self.route.site.known);
-        let likeness = known.likeness(&keys, &look);
+        // Not the memory itself: all workers count its holders.
+        let site = Rc::clone(&self.route.site);
+        let likeness = site.known.likeness(&keys, &look);
         match self.doubted.take() {
             None if likeness == Likeness::Strange && self.has_other_opinion => {
                 self.doubted = Some((attempted, response, look));
@@ -374,7 +367,7 @@ impl Walk {
                 self.failed(&first, Reason::Content, first.first_byte_ms);
                 return Ok((attempted, response));
             }
-            _ => known.learn(&keys, look),
+            _ => site.known.learn(&keys, look),
         }
         Ok((attempted, response))
     }
@@ -470,7 +463,9 @@ impl Walk {
             return (None, None);
         }
         let pinned = self.route.site.prepared.pinned(order.head);
-        let check = check_of(&self.route, &response.head, pinned);
+        // What was compared with its own digest already needs no second look, unless the settings know better.
+        let is_known_right = response.is_verified && pinned.is_none();
+        let check = if is_known_right { None } else { check_of(&self.route, &response.head, pinned) };
         if check.is_none() && response.is_whole_here() {
             return (None, None);
         }
@@ -496,19 +491,17 @@ fn is_good(order: &Order<'_>, came: &Came) -> bool {
 }
 
 /// A small body that is here whole must have the digest that its own head tells: whatever the method, a wrong one goes
-/// to nobody.
-fn verify(response: &Response) -> Result<(), Failure> {
-    let Framing::Length(bytes @ 1..=HOLD_BYTES_MAX) = response.head.framing else { return Ok(()) };
-    let Some(digest) = told(&response.head) else { return Ok(()) };
-    let is_wrong = response.wire.with_unread(|unread| {
-        let body = usize::try_from(bytes).ok().and_then(|bytes| unread.get(..bytes));
-        body.is_some_and(|body| {
-            let mut context = digest.context();
-            context.update(body);
-            !digest.is(context)
-        })
+/// to nobody. False where there was nothing to compare.
+fn verify(response: &Response) -> Result<bool, Failure> {
+    let Framing::Length(bytes @ 1..=HOLD_BYTES_MAX) = response.head.framing else { return Ok(false) };
+    let Some(digest) = told(&response.head) else { return Ok(false) };
+    let is_right = response.wire.with_unread(|unread| {
+        let body = usize::try_from(bytes).ok().and_then(|bytes| unread.get(..bytes))?;
+        let mut context = digest.context();
+        context.update(body);
+        Some(digest.is(context))
     });
-    if is_wrong { Err(Failure::sent(Reason::Corrupt)) } else { Ok(()) }
+    if is_right == Some(false) { Err(Failure::sent(Reason::Corrupt)) } else { Ok(is_right.is_some()) }
 }
 
 /// Waits, a moment at most, until a small body is here whole; of a large one only the beginning tells anything, and it

@@ -1,5 +1,7 @@
 //! Whether a client that is waited for sends, or takes, fast enough: a slow loris is slow on purpose.
 
+use std::time::Duration;
+
 /// Credit in thousandths of a byte. Waiting costs the least rate; every byte that moves earns it back, up to what the
 /// least rate makes of one window. Only time in which the edge waits for the client counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +19,30 @@ impl Pace {
         Self { bytes_per_s, credit: credit_max, credit_max, is_spent: false }
     }
 
+    /// How long it is waited for now, if `idle` is the longest.
+    pub fn patience(&self, idle: Duration) -> Duration {
+        self.left_ms().map_or(idle, |left_ms| idle.min(Duration::from_millis(left_ms)))
+    }
+
     /// How much longer it may be silent, in milliseconds; None: as long as it likes.
-    pub fn left_ms(&self) -> Option<u64> {
+    fn left_ms(&self) -> Option<u64> {
         self.credit.checked_div(self.bytes_per_s)
     }
 
-    /// So long was it waited for, and so many bytes moved meanwhile.
-    pub fn waited(&mut self, waited_ms: u64, bytes: u64) {
+    /// So long was it waited for, and so many bytes moved meanwhile; whether it used all of its credit up.
+    pub fn is_too_slow_after(&mut self, waited: Duration, bytes: u64) -> bool {
+        self.waited(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), bytes);
+        self.is_too_slow()
+    }
+
+    fn waited(&mut self, waited_ms: u64, bytes: u64) {
         let cost = self.bytes_per_s.saturating_mul(waited_ms);
         let earned = self.credit.saturating_add(bytes.saturating_mul(1_000));
         self.is_spent = cost > 0 && cost >= earned;
         self.credit = earned.saturating_sub(cost).min(self.credit_max);
     }
 
-    /// Whether it used all of its credit up.
-    pub fn is_too_slow(&self) -> bool {
+    fn is_too_slow(&self) -> bool {
         self.is_spent
     }
 }

@@ -3,7 +3,7 @@
 //! A 200 that carries an error page, a login form or another object is the fault that no status shows. What is kept is
 //! small and of a fixed size: a place per hash of host and target, the newer in place of the older.
 
-use crate::edge::message::{AnswerHead, value_of};
+use crate::edge::message::{AnswerHead, media_type, value_of};
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -13,11 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Places, of 24 bytes each.
 const PLACES: usize = 8_192;
 
-/// So many answers must have come to a path, or to names of one ending in a folder, all of one kind, before another kind
-/// is strange there.
-const LIKE_TO_COUNT: u64 = 1;
-
-/// In place of that number: answers of several kinds are at home there.
+/// In place of a length: answers of several kinds are at home at that path, or under names of that ending in a folder.
 const MIXED: u64 = u64::MAX;
 
 /// Longest ending of a name that says something of its kind.
@@ -70,12 +66,8 @@ impl Look {
         if head.status != 200 || varies {
             return None;
         }
-        let essence = value("content-type").map(|kind| {
-            let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-            essence.trim_ascii().to_ascii_lowercase()
-        });
         Some(Self {
-            kind: essence.map_or(0, short),
+            kind: value("content-type").map_or(0, |kind| short(media_type(kind))),
             etag: value("etag").map_or(0, short),
             bytes: head.length.unwrap_or(0),
         })
@@ -112,7 +104,11 @@ impl Place {
         Some(Look { kind: (marks >> 32) as u32, etag: marks as u32, bytes: self.bytes.load(Relaxed) })
     }
 
+    /// Writes only what is news: most answers are none, and all workers read here.
     fn write(&self, key: u64, look: Look) {
+        if self.read(key) == Some(look) {
+            return;
+        }
         self.marks.store(u64::from(look.kind) << 32 | u64::from(look.etag), Relaxed);
         self.bytes.store(look.bytes, Relaxed);
         self.key.store(key, Relaxed);
@@ -127,9 +123,7 @@ impl KnownObjects {
         }
         let kin = keys.kin.iter().find_map(|key| self.place(*key).and_then(|place| place.read(*key)));
         match kin {
-            Some(kin) if kin.bytes >= LIKE_TO_COUNT && kin.bytes != MIXED && !look.is_kin(&kin) => {
-                Likeness::Strange
-            }
+            Some(kin) if kin.bytes != MIXED && !look.is_kin(&kin) => Likeness::Strange,
             _ => Likeness::Fine,
         }
     }
@@ -142,12 +136,9 @@ impl KnownObjects {
         }
         for key in keys.kin {
             let Some(place) = self.place(key) else { continue };
-            let number = match place.read(key) {
-                None => 1,
-                Some(kin) if kin.bytes == MIXED || !look.is_kin(&kin) => MIXED,
-                Some(kin) => kin.bytes.saturating_add(1).min(MIXED - 1),
-            };
-            place.write(key, Look { kind: look.kind, etag: u32::from(look.etag != 0), bytes: number });
+            let is_mixed = place.read(key).is_some_and(|kin| kin.bytes == MIXED || !look.is_kin(&kin));
+            let bytes = if is_mixed { MIXED } else { 0 };
+            place.write(key, Look { kind: look.kind, etag: u32::from(look.etag != 0), bytes });
         }
     }
 

@@ -71,7 +71,7 @@ fn without_default_port<'a>(scheme: &str, authority: &'a [u8]) -> &'a [u8] {
 }
 
 /// RFC 3986 §5.2.4, of a path in pieces that begins with "/".
-fn write_without_dots(pieces: &[&[u8]], out: &mut Vec<u8>) {
+pub fn write_without_dots(pieces: &[&[u8]], out: &mut Vec<u8>) {
     let start = out.len();
     let path = pieces.concat();
     let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();

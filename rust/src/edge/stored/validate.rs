@@ -11,7 +11,7 @@ use crate::cache::semantics::update::{Merged, Updated, by_head, by_not_modified}
 use crate::cache::store::{Begin, Depth, FillGuard, Filled, Head, Object, Select, Target, key_hash};
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
-use crate::edge::message::Field;
+use crate::edge::message::{Field, media_type};
 use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
@@ -198,12 +198,8 @@ pub(super) fn freshen(asker: &Asker, object: &Object<Entry>, asked: &Asked) -> F
 }
 
 fn is_of_another_kind(stored: &impl Fields, newer: &[Field]) -> bool {
-    let essence = |value: &[u8]| {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().to_ascii_lowercase()
-    };
     match (stored.value("content-type"), newer.value("content-type")) {
-        (Some(ours), Some(theirs)) => essence(ours) != essence(theirs),
+        (Some(ours), Some(theirs)) => media_type(ours) != media_type(theirs),
         _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! The URIs that a token is for (`cdniuc`, RFC 9246 §2.1.11 and §2.1.15), and the form in which they are compared.
 
+use crate::cache::semantics::invalidate::write_without_dots;
 use crate::gate::signing::base64url::encode;
 use regex::bytes::{Regex, RegexBuilder};
 use ring::digest::{SHA256, digest};
@@ -79,29 +80,9 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// RFC 3986 §5.2.4.
 fn without_dots(path: &[u8]) -> Vec<u8> {
-    let mut kept: Vec<&[u8]> = Vec::new();
-    let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            b"." | b".." => {
-                if segment == b".." {
-                    kept.pop();
-                }
-                if is_last {
-                    kept.push(b"");
-                }
-            }
-            _ => kept.push(segment),
-        }
-    }
     let mut normal = Vec::with_capacity(path.len() + 1);
-    kept.iter().for_each(|segment| {
-        normal.push(b'/');
-        normal.extend_from_slice(segment);
-    });
+    write_without_dots(&[path], &mut normal);
     if normal.is_empty() { b"/".to_vec() } else { normal }
 }
 
