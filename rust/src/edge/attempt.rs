@@ -7,7 +7,7 @@ use crate::document::{Expect, ForwardedRules, Limits};
 use crate::edge::body::{BodyError, Pump, PumpError};
 use crate::edge::destination::{Destination, Failure};
 use crate::edge::forwarded::{is_told_anew, put_lines};
-use crate::edge::framing::Framing;
+use crate::edge::framing::{Framing, taken};
 use crate::edge::h2;
 use crate::edge::head::{HeadScan, parse_answer};
 use crate::edge::message::{AnswerHead, RequestHead, media_type, phrase, value_of};
@@ -33,8 +33,10 @@ const INTERIM_WRITE: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 1_024;
 
 /// Where informational answers go.
+#[derive(Default)]
 pub enum Interim {
     /// The client does not understand them (HTTP/1.0), or nobody waits.
+    #[default]
     Nowhere,
     H1(Rc<Wire>),
     H2(Rc<RefCell<SendResponse<Bytes>>>),
@@ -82,7 +84,7 @@ pub struct Order<'a> {
 
 /// An upstream's answer, its body not read yet.
 pub struct Response {
-    pub wire: Wire,
+    pub wire: Box<Wire>,
     pub head: AnswerHead,
     /// The body is small, and yet hardly comes.
     pub is_slow: bool,
@@ -120,7 +122,7 @@ impl From<Failure> for Ended {
 pub async fn attempt(
     order: &Order<'_>,
     destination: &Destination,
-    pump: &mut Option<Pump>,
+    pump: &mut Option<Box<Pump>>,
     now_ms: u64,
 ) -> Result<Response, Ended> {
     let is_repeatable = may_repeat(&order.head.method, Reached::Sent);
@@ -131,7 +133,7 @@ pub async fn attempt(
             ended => return ended,
         }
     }
-    let wire = destination.connect(order.limits, now_ms).await?;
+    let wire = Box::pin(destination.connect(order.limits, now_ms)).await?;
     exchange(order, wire, pump).await
 }
 
@@ -141,13 +143,17 @@ fn was_closed_before(reason: Reason) -> bool {
 }
 
 /// Makes the body ready to be sent from its start; false if it cannot.
-pub fn rewind(pump: &mut Option<Pump>) -> bool {
-    pump.as_mut().is_none_or(Pump::rewind)
+pub fn rewind(pump: &mut Option<Box<Pump>>) -> bool {
+    pump.as_mut().is_none_or(|pump| pump.rewind())
 }
 
-async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Result<Response, Ended> {
+async fn exchange(
+    order: &Order<'_>,
+    wire: Box<Wire>,
+    pump: &mut Option<Box<Pump>>,
+) -> Result<Response, Ended> {
     let idle = Duration::from_millis(order.limits.idle_timeout_ms);
-    match wire.within(idle, wire.write_all(&mut [IoSlice::new(order.bytes)])).await {
+    match wire.within(idle, pin!(wire.write_all(&mut [IoSlice::new(order.bytes)]))).await {
         None => return Err(Failure::sent(Reason::Timeout).into()),
         // It may have answered before it closed: the answer decides.
         Some(Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
@@ -161,7 +167,11 @@ async fn exchange(order: &Order<'_>, wire: Wire, pump: &mut Option<Pump>) -> Res
 
 /// The head of the answer, while the body goes out. The time to the first byte counts from when the upstream has the
 /// whole request: a slow client is not its fault.
-async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -> Result<AnswerHead, Ended> {
+async fn first_answer(
+    order: &Order<'_>,
+    wire: &Wire,
+    pump: &mut Option<Box<Pump>>,
+) -> Result<AnswerHead, Ended> {
     let patience = order.patience;
     let mut answer = pin!(real_head(order, wire));
     let Some(pump) = pump.as_mut().filter(|pump| !pump.is_done()) else {
@@ -170,7 +180,7 @@ async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -
     let sent = tokio::select! {
         biased;
         head = &mut answer => return head.map_err(Ended::from),
-        sent = pump.run(wire) => sent,
+        sent = Box::pin(pump.run(wire)) => sent,
     };
     match sent {
         Ok(()) => answer_within(wire, patience, answer).await,
@@ -189,7 +199,7 @@ async fn first_answer(order: &Order<'_>, wire: &Wire, pump: &mut Option<Pump>) -
 async fn answer_within(
     wire: &Wire,
     patience: Duration,
-    answer: impl Future<Output = Result<AnswerHead, Failure>>,
+    answer: impl Future<Output = Result<AnswerHead, Failure>> + Unpin,
 ) -> Result<AnswerHead, Ended> {
     let head = wire.within(patience, answer).await;
     head.unwrap_or(Err(Failure::sent(Reason::Timeout))).map_err(Ended::from)
@@ -204,7 +214,7 @@ async fn real_head(order: &Order<'_>, wire: &Wire) -> Result<AnswerHead, Failure
             101 if order.head.upgrade.is_some() && head.upgrade.is_some() => return Ok(head),
             101 => break,
             100 => {}
-            102..=199 => order.interim.pass_on(&head).await,
+            102..=199 => Box::pin(order.interim.pass_on(&head)).await,
             _ => return Ok(head),
         }
     }
@@ -216,7 +226,7 @@ async fn read_head(wire: &Wire, bytes_max: u64) -> Result<Bytes, Failure> {
     let mut scan = HeadScan::default();
     loop {
         let found = wire.with_unread(|unread| match scan.end(unread) {
-            Ok(Some(end)) if end <= bytes_max => Ok(Some(unread.split_to(end).freeze())),
+            Ok(Some(end)) if end <= bytes_max => Ok(Some(taken(unread, end))),
             Ok(None) if unread.len() <= bytes_max => Ok(None),
             _ => Err(Failure::sent(Reason::Protocol)),
         })?;

@@ -78,7 +78,7 @@ impl Drop for Queued<'_> {
 }
 
 struct Idle {
-    wire: Wire,
+    wire: Box<Wire>,
     since_ms: u64,
 }
 
@@ -171,7 +171,7 @@ impl Destination {
     }
 
     /// A kept connection that is still open; the one used last, so that the others can be let go.
-    pub fn take_idle(&self, now_ms: u64, is_repeatable: bool) -> Option<Wire> {
+    pub fn take_idle(&self, now_ms: u64, is_repeatable: bool) -> Option<Box<Wire>> {
         let age_ms_max = if is_repeatable { IDLE_MS_MAX } else { SURELY_ALIVE_MS };
         loop {
             let idle = self.idle.borrow_mut().pop()?;
@@ -186,7 +186,7 @@ impl Destination {
         }
     }
 
-    pub fn keep(&self, wire: Wire, now_ms: u64) {
+    pub fn keep(&self, wire: Box<Wire>, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
         // Its memory stays with it for a moment: of what it brought last something may still be in use.
         let is_clean = wire.with_unread(|unread| unread.is_empty());
@@ -203,7 +203,7 @@ impl Destination {
     }
 
     /// A new connection, with TLS agreed if the endpoint has it.
-    pub async fn connect(&self, limits: &Limits, now_ms: u64) -> Result<Wire, Failure> {
+    pub async fn connect(&self, limits: &Limits, now_ms: u64) -> Result<Box<Wire>, Failure> {
         let limit = Duration::from_millis(limits.connect_timeout_ms);
         match timeout(limit, self.connect_and_agree(limit, now_ms)).await {
             Ok(result) => result.map_err(Failure::before),
@@ -211,12 +211,12 @@ impl Destination {
         }
     }
 
-    async fn connect_and_agree(&self, limit: Duration, now_ms: u64) -> Result<Wire, Reason> {
+    async fn connect_and_agree(&self, limit: Duration, now_ms: u64) -> Result<Box<Wire>, Reason> {
         let stream = self.connect_tcp(limit, now_ms).await?;
-        let Some(tls) = &self.target.tls else { return Ok(Wire::new(Stream::Plain(stream))) };
+        let Some(tls) = &self.target.tls else { return Ok(Box::new(Wire::new(Stream::Plain(stream)))) };
         let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
         let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| reason_of(&error))?;
-        Ok(Wire::new(Stream::Client(Box::new(stream))))
+        Ok(Box::new(Wire::new(Stream::Client(Box::new(stream)))))
     }
 
     /// Tries the addresses in turn; each has its part of the time, so that one that is silent does not use it all.

@@ -71,7 +71,7 @@ pub async fn forward(edge: &Rc<Edge>, incoming: Incoming) -> Result<Answer, Body
     };
     let pump = source.map(|source| {
         let meter = Meter::new(&site.prepared.gate.limits, &edge.refusals);
-        Pump::new(source, meter, head.framing, limits.replay_bytes_max, idle)
+        Box::new(Pump::new(source, meter, head.framing, limits.replay_bytes_max, idle))
     });
     let region = site.service.region_of(client);
     let route = Route { edge: Rc::clone(edge), site: Rc::clone(&site), region };

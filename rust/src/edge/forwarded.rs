@@ -1,5 +1,6 @@
 //! What an upstream is told of the client: X-Forwarded-For and its kin, or Forwarded (RFC 7239). Pure.
 
+use crate::cache::semantics::fields::put_number;
 use crate::document::{ForwardedRules, ForwardedStyle};
 use crate::edge::message::{Field, RequestHead, value_of};
 use std::net::IpAddr;
@@ -19,10 +20,6 @@ pub fn is_told_anew(field: &Field) -> bool {
 /// A client that is trusted is a proxy of ours: what it says goes on in front. Of any other nothing is taken over.
 pub fn put_lines(rules: ForwardedRules, head: &RequestHead, client: IpAddr, scheme: &str, out: &mut Vec<u8>) {
     let client = client.to_canonical();
-    let earlier = |name: &str| -> Vec<&[u8]> {
-        let lines = head.fields.iter().filter(|field| rules.is_client_trusted && field.is(name));
-        lines.map(|field| field.value.trim_ascii()).filter(|value| !value.is_empty()).collect()
-    };
     let (tells_x, tells_standard) = match rules.style {
         ForwardedStyle::XForwarded => (true, false),
         ForwardedStyle::Forwarded => (false, true),
@@ -30,20 +27,39 @@ pub fn put_lines(rules: ForwardedRules, head: &RequestHead, client: IpAddr, sche
         ForwardedStyle::None => (false, false),
     };
     if tells_x {
-        put_list(FOR, earlier(FOR), client.to_string().as_bytes(), out);
+        begin_list(FOR, rules, head, out);
+        put_address(client, out);
+        out.extend_from_slice(b"\r\n");
         put_first(PROTO, rules, head, scheme.as_bytes(), out);
         put_first(HOST, rules, head, &head.authority, out);
     }
     if tells_standard {
-        put_list(FORWARDED, earlier(FORWARDED), &element(client, &head.authority, scheme), out);
+        begin_list(FORWARDED, rules, head, out);
+        put_element(client, &head.authority, scheme, out);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
-/// One line: what was said before, and then ours.
-fn put_list(name: &str, earlier: Vec<&[u8]>, own: &[u8], out: &mut Vec<u8>) {
-    let mut values = earlier;
-    values.push(own);
-    put_line(name, &values.join(&b", "[..]), out);
+/// The beginning of a line: what was said before, if it is trusted; ours is to follow.
+fn begin_list(name: &str, rules: ForwardedRules, head: &RequestHead, out: &mut Vec<u8>) {
+    [name.as_bytes(), b": "].iter().for_each(|part| out.extend_from_slice(part));
+    let lines = head.fields.iter().filter(|field| rules.is_client_trusted && field.is(name));
+    for value in lines.map(|field| field.value.trim_ascii()).filter(|value| !value.is_empty()) {
+        [value, b", "].iter().for_each(|part| out.extend_from_slice(part));
+    }
+}
+
+/// Most are of version 4, and the general formatter costs more than all of the rest.
+fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (place, octet) in v4.octets().into_iter().enumerate() {
+                out.extend_from_slice(if place > 0 { b"." } else { b"" });
+                put_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
+    }
 }
 
 /// One line: what the first proxy said, if it is trusted, else ours.
@@ -57,12 +73,12 @@ fn put_line(name: &str, value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The element of this hop. An IPv6 address and a host with a port must be quoted (RFC 7239 §6); neither has quotes.
-fn element(client: IpAddr, authority: &[u8], scheme: &str) -> Vec<u8> {
-    let node = match client {
-        IpAddr::V4(v4) => format!("for={v4}"),
-        IpAddr::V6(v6) => format!("for=\"[{v6}]\""),
-    };
-    [node.as_bytes(), b";host=\"", authority, b"\";proto=", scheme.as_bytes()].concat()
+fn put_element(client: IpAddr, authority: &[u8], scheme: &str, out: &mut Vec<u8>) {
+    let quotes: [&[u8]; 2] = if client.is_ipv4() { [b"", b""] } else { [b"\"[", b"]\""] };
+    [b"for=", quotes[0]].iter().for_each(|part| out.extend_from_slice(part));
+    put_address(client, out);
+    let rest = [quotes[1], &b";host=\""[..], authority, b"\";proto=", scheme.as_bytes()];
+    rest.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 #[cfg(test)]
@@ -126,7 +142,8 @@ mod tests {
 
     #[test]
     fn an_address_of_version_6_is_quoted() {
-        let element = element("2001:db8::1".parse().unwrap(), b"a", "http");
+        let mut element = Vec::new();
+        put_element("2001:db8::1".parse().unwrap(), b"a", "http", &mut element);
         assert_eq!(element, b"for=\"[2001:db8::1]\";host=\"a\";proto=http");
     }
 

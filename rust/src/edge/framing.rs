@@ -18,6 +18,9 @@ const CHUNK_LINE_MAX: usize = 256;
 /// All trailer fields together, in bytes.
 const TRAILER_BYTES_MAX: usize = 8_192;
 
+/// Up to this size a copy costs less than a buffer that several share.
+const COPIED_BYTES_MAX: usize = 4_096;
+
 /// The framing was broken by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken(pub &'static str);
@@ -77,6 +80,14 @@ impl Decoder {
         self.state == State::Done
     }
 
+    /// What is still to come for certain.
+    pub fn left_bytes(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Chunk(left) => left,
+            _ => 0,
+        }
+    }
+
     /// Whether the connection's end, here, is an end of the body (and not a cut).
     pub fn is_complete_at_close(&self) -> bool {
         matches!(self.state, State::Done | State::UntilClose)
@@ -88,7 +99,10 @@ impl Decoder {
             match self.state {
                 State::Done => return Ok(Step::End),
                 _ if unread.is_empty() => return Ok(Step::NeedMore),
-                State::UntilClose => return Ok(Step::Chunk(unread.split().freeze())),
+                State::UntilClose => {
+                    let bytes = unread.len();
+                    return Ok(Step::Chunk(taken(unread, bytes)));
+                }
                 State::Length(left) => {
                     let (chunk, left) = take(unread, left);
                     self.state = if left == 0 { State::Done } else { State::Length(left) };
@@ -137,7 +151,17 @@ impl Decoder {
 
 fn take(unread: &mut BytesMut, left: u64) -> (Bytes, u64) {
     let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(unread.len());
-    (unread.split_to(bytes).freeze(), left - bytes as u64)
+    (taken(unread, bytes), left - bytes as u64)
+}
+
+/// The first `bytes` of a buffer. Little is copied: the buffer stays whole, and can be used again at once.
+pub fn taken(unread: &mut BytesMut, bytes: usize) -> Bytes {
+    if bytes > COPIED_BYTES_MAX {
+        return unread.split_to(bytes).freeze();
+    }
+    let copy = Bytes::copy_from_slice(&unread[..bytes]);
+    unread.advance(bytes);
+    copy
 }
 
 /// A line without its CRLF; None if it is not whole yet. A bare CR or LF is refused.

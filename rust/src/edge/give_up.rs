@@ -26,7 +26,7 @@ impl Walk {
     /// A good answer that hardly comes, if nobody did better; the last upstream's own word, if that does not claim to be
     /// good; else the service's own fallback; else ours.
     pub fn give_up(mut self, order: &Order<'_>) -> Answer {
-        let fallback = match self.fallback.take() {
+        let fallback = match self.fallback.take().map(|fallback| *fallback) {
             Some(Fallback { attempted, response, reason: Reason::Stalled }) => {
                 return self.answered(order, attempted, response, None, Reason::Stalled);
             }

@@ -20,7 +20,7 @@ use crate::edge::worker::Edge;
 use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE, TOO_MANY_FIELDS, too_large};
 use crate::gate::pace::Pace;
 use crate::gate::why::Why;
-use bytes::Bytes;
+use bytes::Buf;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{IoSlice, Result};
@@ -114,7 +114,7 @@ pub async fn serve(edge: Rc<Edge>, wire: Wire, client: IpAddr, scheme: &'static 
             Next::Request(head) => {
                 let asker = connection.edge.asker(client, scheme, "h1");
                 let is_drawn = connection.is_drawn.replace(false);
-                let request = Box::pin(connection.request(*head));
+                let request = Box::pin(connection.request(head));
                 if !connection.edge.sampler.traced(is_drawn, asker, request).await {
                     return;
                 }
@@ -187,7 +187,9 @@ impl Connection {
             match scan.end(unread) {
                 Err(broken) => Some(Next::Refused(Refused { status: 400, why: broken.0 })),
                 Ok(Some(end)) if end <= bytes_max => {
-                    Some(self.hit_or_request(&unread.split_to(end).freeze()))
+                    let next = self.hit_or_request(&unread[..end]);
+                    unread.advance(end);
+                    Some(next)
                 }
                 Ok(None) if unread.len() <= bytes_max => None,
                 Ok(Some(_)) => Some(Next::Refused(HEAD_TOO_LARGE.into())),
@@ -196,7 +198,7 @@ impl Connection {
         })
     }
 
-    fn hit_or_request(&self, head: &Bytes) -> Next {
+    fn hit_or_request(&self, head: &[u8]) -> Next {
         let mut room = slots();
         let seen = match look(head, &mut room) {
             Ok(seen) => seen,
@@ -235,7 +237,7 @@ impl Connection {
     }
 
     /// Answers one request; whether another may follow.
-    async fn request(&self, head: RequestHead) -> bool {
+    async fn request(&self, head: Box<RequestHead>) -> bool {
         let site = self.edge.site(&head.authority);
         let service = site.as_ref().map_or("", |site| &*site.service.name);
         access::note_request(service, &head.method, &head.target);
@@ -249,7 +251,7 @@ impl Connection {
         self.answer(head, shape).await
     }
 
-    async fn answer(&self, head: RequestHead, mut shape: Shape) -> bool {
+    async fn answer(&self, head: Box<RequestHead>, mut shape: Shape) -> bool {
         let coming = (head.framing != Framing::None).then(|| Coming {
             decoder: Rc::new(RefCell::new(Decoder::new(head.framing))),
             owes_continue: Rc::new(Cell::new(head.expects_continue)),
@@ -265,7 +267,7 @@ impl Connection {
             _ => Interim::H1(Rc::clone(&self.wire)),
         };
         let (client, scheme, began) = (self.client, self.scheme, clock::moment());
-        let incoming = Incoming { head, source, client, scheme, interim, is_counted: true };
+        let incoming = Incoming { head: *head, source, client, scheme, interim, is_counted: true };
         let forwarded = tokio::select! {
             biased;
             forwarded = respond(&self.edge, incoming) => forwarded,
@@ -275,15 +277,15 @@ impl Connection {
             Ok(answer) => answer,
             Err(BodyError::Gone) => return false,
             Err(BodyError::Stalled) => {
-                self.close_with(Answer::own(408, "the body took too long")).await;
+                Box::pin(self.close_with(Answer::own(408, "the body took too long"))).await;
                 return false;
             }
             Err(BodyError::TooLarge) => {
-                self.close_with(Answer::own(BODY_TOO_LARGE.status, BODY_TOO_LARGE.text)).await;
+                Box::pin(self.close_with(Answer::own(BODY_TOO_LARGE.status, BODY_TOO_LARGE.text))).await;
                 return false;
             }
             Err(BodyError::Broken(why)) => {
-                self.refuse(Refused { status: 400, why }).await;
+                Box::pin(self.refuse(Refused { status: 400, why })).await;
                 return false;
             }
         };

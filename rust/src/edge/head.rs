@@ -9,6 +9,9 @@ use crate::gate::why::Denial;
 use bytes::{Buf, Bytes, BytesMut};
 use std::mem::MaybeUninit;
 
+/// As many fields are added to most heads on their way.
+const ADDED_FIELDS: usize = 3;
+
 /// Most field lines of one head.
 const FIELDS_MAX: usize = 128;
 
@@ -41,6 +44,20 @@ const HOP_BY_HOP: [&str; 9] = [
     "http2-settings",
     "content-length",
 ];
+
+/// A mark for each length that one of them has.
+const HOP_BY_HOP_LENGTHS: u32 = {
+    let (mut marks, mut at) = (0, 0);
+    while at < HOP_BY_HOP.len() {
+        marks |= length_mark(HOP_BY_HOP[at]);
+        at += 1;
+    }
+    marks
+};
+
+const fn length_mark(name: &str) -> u32 {
+    if name.len() < 32 { 1 << name.len() } else { 0 }
+}
 
 /// Finds the end of a head that arrives in pieces, looking at every byte once.
 #[derive(Debug, Default)]
@@ -114,14 +131,15 @@ impl<'h> Seen<'h, '_> {
         self.authority
     }
 
-    /// The same on its own, sharing the memory of `head`.
-    pub fn owned(&self, head: &Bytes) -> RequestHead {
-        let target = self.path.map(|path| head.slice_ref(path.as_bytes()));
+    /// The same on its own: in a copy of `head`, where this was read.
+    pub fn owned(&self, head: &[u8]) -> RequestHead {
+        let head = &Copied { original: head, octets: Bytes::copy_from_slice(head) };
+        let target = self.path.map(|path| head.part(path.as_bytes()));
         let version = self.version;
         RequestHead {
-            method: head.slice_ref(self.method),
+            method: head.part(self.method),
             target: target.unwrap_or_else(|| without_path(self.target)),
-            authority: head.slice_ref(self.authority),
+            authority: head.part(self.authority),
             fields: end_to_end(head, self.fields, &self.marks, &["host", "expect"]),
             framing: self.framing,
             version,
@@ -132,8 +150,25 @@ impl<'h> Seen<'h, '_> {
     }
 }
 
+/// A head and a copy of it.
+struct Copied<'h> {
+    original: &'h [u8],
+    octets: Bytes,
+}
+
+impl Copied<'_> {
+    /// The copy of a part of the original.
+    fn part(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() {
+            return Bytes::new();
+        }
+        let from = part.as_ptr() as usize - self.original.as_ptr() as usize;
+        self.octets.slice(from..from + part.len())
+    }
+}
+
 /// The request of a whole head.
-pub fn parse_request(head: &Bytes) -> Result<RequestHead, Refused> {
+pub fn parse_request(head: &[u8]) -> Result<RequestHead, Refused> {
     let mut slots = slots();
     Ok(look(head, &mut slots)?.owned(head))
 }
@@ -199,6 +234,7 @@ pub fn parse_answer(head: &Bytes, method: &[u8]) -> Result<AnswerHead, Broken> {
         (_, _, Some(bytes)) => Framing::Length(bytes),
         _ => Framing::UntilClose,
     };
+    let head = &Copied { original: head, octets: head.clone() };
     Ok(AnswerHead {
         status,
         fields: end_to_end(head, parsed.headers, &marks, &[]),
@@ -269,27 +305,33 @@ impl<'h> Marks<'h> {
     }
 
     /// HTTP/2 is never changed to this way (RFC 9113 §3.1): an upstream that did would see past the edge's rules.
-    fn upgrade(&self, head: &Bytes) -> Option<Bytes> {
+    fn upgrade(&self, head: &Copied<'_>) -> Option<Bytes> {
         let protocols = self.upgrade.filter(|protocols| self.names("upgrade") && !protocols.is_empty())?;
         let is_http = |name: &[u8]| {
             let name = name.trim_ascii().to_ascii_lowercase();
             name.starts_with(b"h2") || name.starts_with(b"http")
         };
         let offers_http = protocols.split(|byte| *byte == b',').any(is_http);
-        (!offers_http).then(|| head.slice_ref(protocols))
+        (!offers_http).then(|| head.part(protocols))
     }
 }
 
-fn end_to_end(head: &Bytes, fields: &[httparse::Header], marks: &Marks, without: &[&str]) -> Vec<Field> {
+fn end_to_end(head: &Copied<'_>, fields: &[httparse::Header], marks: &Marks, without: &[&str]) -> Vec<Field> {
+    let is_one_of = |names: &[&str], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
     let is_dropped = |name: &str| {
-        HOP_BY_HOP.iter().chain(without).any(|hop| hop.eq_ignore_ascii_case(name)) || marks.names(name)
+        // Most names are told from all of these by their length.
+        HOP_BY_HOP_LENGTHS & length_mark(name) != 0 && is_one_of(&HOP_BY_HOP, name)
+            || is_one_of(without, name)
+            || !marks.nominated.is_empty() && marks.names(name)
     };
-    let kept = fields.iter().filter(|field| !is_dropped(field.name));
-    kept.map(|field| Field {
-        name: head.slice_ref(field.name.as_bytes()),
-        value: head.slice_ref(field.value),
-    })
-    .collect()
+    // Room for what a proxy adds, too.
+    let mut kept = Vec::with_capacity(fields.len() + ADDED_FIELDS);
+    let end_to_end = fields.iter().filter(|field| !is_dropped(field.name));
+    kept.extend(
+        end_to_end
+            .map(|field| Field { name: head.part(field.name.as_bytes()), value: head.part(field.value) }),
+    );
+    kept
 }
 
 fn request_framing(marks: &Marks, minor: u8) -> Result<Framing, Refused> {
@@ -357,7 +399,7 @@ mod tests {
     use super::*;
 
     fn request(head: &str) -> Result<RequestHead, Refused> {
-        parse_request(&Bytes::copy_from_slice(head.as_bytes()))
+        parse_request(head.as_bytes())
     }
 
     fn answer(head: &str, method: &str) -> Result<AnswerHead, Broken> {

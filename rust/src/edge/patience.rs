@@ -1,8 +1,8 @@
 //! A time limit that is set for every wait and hardly ever reached.
 
 use crate::clock::timer_moment;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -31,19 +31,39 @@ impl Patience {
     }
 }
 
-/// What `future` gives; None if it has nothing after `limit`. `timer` is polled with the end of the wait.
-pub async fn within<T>(
+/// What `future` gives; None if it has nothing after `limit`. `timer` is polled with the end of the wait. The future is
+/// one that its owner has pinned: an `async fn` would hold it twice, and every future around that as well.
+pub fn within<F, T>(limit: Duration, future: F, timer: T) -> Within<F, T>
+where
+    F: Future + Unpin,
+    T: FnMut(&mut Context<'_>, Instant) -> Poll<()> + Unpin,
+{
+    Within { limit, until: None, future, timer }
+}
+
+/// See `within`.
+pub struct Within<F, T> {
     limit: Duration,
-    future: impl Future<Output = T>,
-    timer: impl Fn(&mut Context<'_>, Instant) -> Poll<()>,
-) -> Option<T> {
-    let mut future = pin!(future);
-    let mut until = None;
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => timer(cx, *until.get_or_insert_with(|| timer_moment() + limit)).map(|()| None),
-    })
-    .await
+    until: Option<Instant>,
+    future: F,
+    timer: T,
+}
+
+impl<F, T> Future for Within<F, T>
+where
+    F: Future + Unpin,
+    T: FnMut(&mut Context<'_>, Instant) -> Poll<()> + Unpin,
+{
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Poll::Ready(value) = Pin::new(&mut this.future).poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        let until = *this.until.get_or_insert_with(|| timer_moment() + this.limit);
+        (this.timer)(cx, until).map(|()| None)
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::reflex::beat::Beat;
 use crate::reflex::check::{Check, Wrong};
 use crate::reflex::events::Events;
 use bytes::Bytes;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,23 +46,23 @@ pub struct Beginning {
     pub destination: Rc<Destination>,
     pub place: Option<Place>,
     pub waits: Waits,
-    pub pump: Option<Pump>,
+    pub pump: Option<Box<Pump>>,
     pub report: Report,
-    pub course: Option<Course>,
-    pub check: Option<Check>,
+    pub course: Option<Box<Course>>,
+    pub check: Option<Box<Check>>,
     /// Who was asked in vain before.
     pub tried: Vec<Tried>,
 }
 
 pub struct Relay {
-    wire: Option<Wire>,
+    wire: Option<Box<Wire>>,
     decoder: Decoder,
     destination: Rc<Destination>,
     place: Option<Place>,
     is_persistent: bool,
     waits: Waits,
     /// The request's body, when the answer came before its end.
-    pump: Option<Pump>,
+    pump: Option<Box<Pump>>,
     report: Report,
     /// Who was asked in vain before the first byte.
     tried: Vec<Tried>,
@@ -71,8 +72,8 @@ pub struct Relay {
 
 /// What a body needs that may go on elsewhere, or must be looked at.
 struct Extra {
-    course: Option<Course>,
-    check: Option<Check>,
+    course: Option<Box<Course>>,
+    check: Option<Box<Check>>,
     events: Option<Events>,
     beat: Beat,
     coming: Option<Coming>,
@@ -99,7 +100,7 @@ impl Relay {
         let course = course.filter(|_| pump.is_none() && (!is_here || check.is_some()));
         let extra = (course.is_some() || check.is_some()).then(|| {
             let at = course.as_ref().map_or(0, |course| course.stretch.first);
-            let events = course.as_ref().is_some_and(Course::is_events).then(Events::default);
+            let events = course.as_deref().is_some_and(Course::is_events).then(Events::default);
             let slow_left = report.route.site.destinations.len().saturating_sub(1);
             Box::new(Extra {
                 course,
@@ -262,7 +263,8 @@ impl Relay {
                 None => self.waits.idle,
             };
             let began_ms = self.report.route.edge.now_ms();
-            let filled = wire.within(limit, fill_while_sending(wire, &mut self.pump)).await;
+            wire.expect(self.decoder.left_bytes());
+            let filled = wire.within(limit, pin!(fill_while_sending(wire, &mut self.pump))).await;
             match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),
                 Ok(0) => return Err(Reason::Truncated),
@@ -394,19 +396,19 @@ impl Extra {
     }
 
     fn at(&self) -> u64 {
-        self.check.as_ref().map_or(self.at, Check::at)
+        self.check.as_deref().map_or(self.at, Check::at)
     }
 
     /// How long a stream of events that can be taken up elsewhere may be silent, by its own rhythm.
     fn beat_patience(&self) -> Option<Duration> {
         let is_movable = self.events.as_ref().is_some_and(|events| events.last_id().is_some())
-            && self.course.as_ref().is_some_and(Course::has_others);
+            && self.course.as_deref().is_some_and(Course::has_others);
         self.beat.patience_ms().filter(|_| is_movable).map(Duration::from_millis)
     }
 
     /// A slow upstream is left only if others may do better, and by no more requests than there are others.
     fn may_leave_a_slow_one(&self) -> bool {
-        self.slow_left > 0 && self.events.is_none() && self.course.as_ref().is_some_and(Course::has_others)
+        self.slow_left > 0 && self.events.is_none() && self.course.as_deref().is_some_and(Course::has_others)
     }
 
     fn resume(&mut self, reason: Reason, failed: (u16, Rc<Destination>)) -> Option<Coming> {
@@ -431,7 +433,7 @@ impl Extra {
 }
 
 /// Reads once, while the rest of the request's body goes out.
-async fn fill_while_sending(wire: &Wire, pump: &mut Option<Pump>) -> Result<usize, Reason> {
+async fn fill_while_sending(wire: &Wire, pump: &mut Option<Box<Pump>>) -> Result<usize, Reason> {
     loop {
         let Some(sending) = pump.as_mut() else {
             return wire.fill().await.map_err(|error| lost(&error));
@@ -439,7 +441,7 @@ async fn fill_while_sending(wire: &Wire, pump: &mut Option<Pump>) -> Result<usiz
         tokio::select! {
             biased;
             read = wire.fill() => return read.map_err(|error| lost(&error)),
-            sent = sending.run(wire) => match sent {
+            sent = Box::pin(sending.run(wire)) => match sent {
                 // An upstream need not read what it does not want; its answer goes on.
                 Ok(()) | Err(PumpError::Upstream(_) | PumpError::UpstreamStalled) => *pump = None,
                 Err(PumpError::Client(_)) => return Err(Reason::Blind),

@@ -25,6 +25,9 @@ impl Route {
         let planned = &self.site.service.region(self.region).order;
         let destination = |provider: &u16| self.site.destinations.get(usize::from(*provider));
         let stance = |provider| destination(provider).map_or(Stance::SteppedBack, |one| one.stance(now_ms));
+        if planned.iter().all(|provider| stance(provider) == Stance::Well) {
+            return planned.to_vec();
+        }
         let stances: Vec<Stance> = planned.iter().map(stance).collect();
         let (positions, trial) = line_up(&stances, may_try);
         if let Some(destination) = trial.and_then(|position| planned.get(position)).and_then(destination) {

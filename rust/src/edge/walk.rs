@@ -17,6 +17,7 @@ use crate::edge::report::Report;
 use crate::edge::resume::{Course, check_of, is_events};
 use crate::edge::route::Route;
 use crate::edge::sample;
+use crate::reflex::check::Check;
 use crate::reflex::digest::told;
 use crate::reflex::first_byte::kind_of;
 use crate::reflex::known::{Keys, Likeness, Look};
@@ -71,11 +72,11 @@ pub struct Walk {
     pub is_counted: bool,
     client: (IpAddr, &'static str),
     pub tried: Vec<Tried>,
-    pub fallback: Option<Fallback>,
+    pub fallback: Option<Box<Fallback>>,
     /// There is another to ask who did not fail of late.
     has_other_opinion: bool,
     /// A good answer that does not look like the object that it is known as.
-    doubted: Option<(Attempted, Response, Look)>,
+    doubted: Option<Box<(Attempted, Response, Look)>>,
 }
 
 /// An attempt whose answer is waited for. Dropped before it is over, the client left: after a while of silence that is
@@ -120,7 +121,7 @@ impl Walk {
         }
     }
 
-    pub async fn run(mut self, order: &Order<'_>, mut pump: Option<Pump>) -> Result<Answer, BodyError> {
+    pub async fn run(mut self, order: &Order<'_>, mut pump: Option<Box<Pump>>) -> Result<Answer, BodyError> {
         let may_try = pump.is_none() && may_repeat(&order.head.method, Reached::Sent);
         let line = self.route.line_up(may_try);
         let mut before: Option<(Rc<Destination>, Reached)> = None;
@@ -159,7 +160,7 @@ impl Walk {
                 self.route.site.budget.borrow_mut().spend(self.route.edge.now_ms());
             }
         }
-        if let Some((attempted, response, _)) = self.doubted.take() {
+        if let Some((attempted, response, _)) = self.doubted.take().map(|doubted| *doubted) {
             return Ok(self.answered(order, attempted, response, None, Reason::Ok));
         }
         Ok(self.give_up(order))
@@ -180,10 +181,12 @@ impl Walk {
     /// How long this upstream's first byte is waited for: less than the limit only if there is another to ask.
     fn patience(&self, order: &Order<'_>, destination: &Destination, has_next: bool) -> Duration {
         let most_ms = order.limits.first_byte_timeout_ms;
-        let is_safe = has_next && self.may_go_on(order, Reached::Sent);
+        if !has_next || !self.may_go_on(order, Reached::Sent) {
+            return Duration::from_millis(most_ms);
+        }
         let learned =
             destination.with_first_bytes(kind_of(order.head.path()), |one| one.give_up_after_ms(most_ms));
-        Duration::from_millis(learned.filter(|_| is_safe).unwrap_or(most_ms))
+        Duration::from_millis(learned.unwrap_or(most_ms))
     }
 
     /// Asks one upstream, and while it is silent for unusually long the next one too; those that are over, in their order.
@@ -254,7 +257,7 @@ impl Walk {
         order: &Order<'_>,
         provider: u16,
         destination: &Rc<Destination>,
-        pump: &mut Option<Pump>,
+        pump: &mut Option<Box<Pump>>,
     ) -> Result<Came, BodyError> {
         let began_ms = self.route.edge.now_ms();
         let waiting = Waiting { walk: self, destination, provider, began_ms, is_over: false };
@@ -279,10 +282,10 @@ impl Walk {
         &self,
         order: &Order<'_>,
         destination: &Destination,
-        pump: &mut Option<Pump>,
+        pump: &mut Option<Box<Pump>>,
     ) -> Result<Response, Ended> {
         let mut response = attempt(order, destination, pump, self.route.edge.now_ms()).await?;
-        if pump.as_ref().is_none_or(Pump::is_done) && !is_events(&response.head) {
+        if pump.as_ref().is_none_or(|pump| pump.is_done()) && !is_events(&response.head) {
             let rate_min_bytes_per_s = self.route.site.service.settings.reflexes.rate_min_bytes_per_s;
             response.is_slow = hold(&response, rate_min_bytes_per_s).await?;
             response.is_verified = verify(&response)?;
@@ -295,7 +298,7 @@ impl Walk {
         &mut self,
         order: &Order<'_>,
         (attempted, came): Came,
-        pump: &mut Option<Pump>,
+        pump: &mut Option<Box<Pump>>,
     ) -> Result<Box<Answer>, Reached> {
         let response = match came {
             Ok(response) => response,
@@ -309,7 +312,7 @@ impl Walk {
         let reason = self.judged(order, &response);
         if reason != Reason::Ok {
             self.failed(&attempted, reason, attempted.first_byte_ms);
-            self.set_aside(Fallback { attempted, response, reason }, pump.as_ref());
+            self.set_aside(Fallback { attempted, response, reason }, pump.as_deref());
             return Err(Reached::Sent);
         }
         let (attempted, response) = self.believe(order, attempted, response)?;
@@ -347,16 +350,17 @@ impl Walk {
         response: Response,
     ) -> Result<(Attempted, Response), Reached> {
         let is_plain = order.head.method.as_ref() == b"GET" && self.route.site.destinations.len() > 1;
-        let Some(look) = Look::of(&response.head).filter(|_| is_plain) else {
+        let look = if is_plain { Look::of(&response.head) } else { None };
+        let Some(look) = look else {
             return Ok((attempted, response));
         };
         let keys = Keys::of(&order.head.authority, &order.head.target);
         // Not the memory itself: all workers count its holders.
         let site = Rc::clone(&self.route.site);
         let likeness = site.known.likeness(&keys, &look);
-        match self.doubted.take() {
+        match self.doubted.take().map(|doubted| *doubted) {
             None if likeness == Likeness::Strange && self.has_other_opinion => {
-                self.doubted = Some((attempted, response, look));
+                self.doubted = Some(Box::new((attempted, response, look)));
                 return Err(Reached::Sent);
             }
             Some((first, answer, doubted)) if likeness == Likeness::Strange && !look.agrees(&doubted) => {
@@ -385,8 +389,8 @@ impl Walk {
         self.tried.push(Tried { provider, reason, status: Some(fallback.response.head.status) });
         // Its connection has seen only a part of the request.
         fallback.response.head.is_persistent &= pump.is_none_or(Pump::is_done);
-        if let Some(older) = self.fallback.replace(fallback) {
-            self.reuse(older);
+        if let Some(older) = self.fallback.replace(Box::new(fallback)) {
+            self.reuse(*older);
         }
     }
 
@@ -405,7 +409,7 @@ impl Walk {
         order: &Order<'_>,
         attempted: Attempted,
         response: Response,
-        pump: Option<Pump>,
+        pump: Option<Box<Pump>>,
         verdict: Reason,
     ) -> Answer {
         let now_ms = self.route.edge.now_ms();
@@ -423,7 +427,7 @@ impl Walk {
         if response.head.status == 101 {
             destination.succeeded(now_ms);
             let protocol = response.head.upgrade.unwrap_or_default();
-            let body = Body::Tunnel(Box::new(response.wire), protocol);
+            let body = Body::Tunnel(response.wire, protocol);
             return Answer { status: 101, fields: response.head.fields, length: None, body, is_ours: false };
         }
         let (course, check) = self.precautions(order, &response, verdict);
@@ -458,7 +462,7 @@ impl Walk {
         order: &Order<'_>,
         response: &Response,
         verdict: Reason,
-    ) -> (Option<Course>, Option<crate::reflex::check::Check>) {
+    ) -> (Option<Box<Course>>, Option<Box<Check>>) {
         if verdict != Reason::Ok || order.head.method.as_ref() != b"GET" {
             return (None, None);
         }
@@ -470,7 +474,8 @@ impl Walk {
             return (None, None);
         }
         let pinned = pinned.filter(|_| check.is_some());
-        (Course::new(&self.route, order.head, self.client, &response.head, pinned), check)
+        let course = Course::new(&self.route, order.head, self.client, &response.head, pinned);
+        (course.map(Box::new), check.map(Box::new))
     }
 
     fn waits_of(&self, order: &Order<'_>, response: &Response) -> Waits {
@@ -530,7 +535,7 @@ async fn hold(response: &Response, rate_min_bytes_per_s: u64) -> Result<bool, Fa
         }
         Ok(())
     };
-    match response.wire.within(limit, whole).await {
+    match response.wire.within(limit, pin!(whole)).await {
         Some(came) => came.map(|()| false),
         None if limit != HOLD_UNKNOWN => Ok(false),
         None => {

@@ -17,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{client, server};
 
-/// Room made for one read.
+/// Room made for one read, and for one of a body of which much is still to come.
 const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Buffers for reading that a thread keeps when nobody uses them; more is what only a burst needs.
 const SPARE_MAX: usize = 64;
@@ -108,6 +109,8 @@ pub struct Wire {
     patience: RefCell<Patience>,
     /// Bytes that the other side's kernel, or TLS, has taken so far.
     written: Cell<u64>,
+    /// Room made for the next read.
+    room_bytes: Cell<usize>,
 }
 
 impl Wire {
@@ -117,6 +120,7 @@ impl Wire {
             unread: RefCell::default(),
             patience: RefCell::default(),
             written: Cell::new(0),
+            room_bytes: Cell::new(READ_BYTES),
         }
     }
 
@@ -130,9 +134,19 @@ impl Wire {
         look(&mut self.unread.borrow_mut())
     }
 
+    /// So many bytes of one body are still to come: of much, more is read at once.
+    pub fn expect(&self, bytes: u64) {
+        let room_bytes = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(READ_BYTES, READ_BYTES_MAX);
+        self.room_bytes.set(room_bytes);
+    }
+
     /// What `future` gives; None if it has nothing after `limit`. For waits on this connection.
-    pub async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-        within(limit, future, |cx, until| self.patience.borrow_mut().poll(cx, until)).await
+    pub fn within<T>(
+        &self,
+        limit: Duration,
+        future: impl Future<Output = T> + Unpin,
+    ) -> impl Future<Output = Option<T>> {
+        within(limit, future, |cx, until| self.patience.borrow_mut().poll(cx, until))
     }
 
     /// Reads once; how many bytes came, 0 at the end. Cancelling loses nothing.
@@ -150,10 +164,12 @@ impl Wire {
         if unread.capacity() == 0 {
             *unread = spare();
         }
-        unread.reserve(READ_BYTES / 4);
-        if unread.capacity() - unread.len() < READ_BYTES && unread.is_empty() {
-            unread.reserve(READ_BYTES);
+        let room_bytes = if unread.is_empty() { self.room_bytes.get() } else { READ_BYTES / 4 };
+        if unread.is_empty() && unread.capacity() < room_bytes && !unread.try_reclaim(room_bytes) {
+            // Growing would copy what nobody needs.
+            *unread = BytesMut::with_capacity(room_bytes);
         }
+        unread.reserve(room_bytes);
         tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, &mut *unread)
     }
 

@@ -142,8 +142,7 @@ fn check_passed_on(request: &RequestHead) {
         return;
     }
     let client = IpAddr::from([192, 0, 2, 1]);
-    let again =
-        parse_request(&head_bytes(request, client, "http", "polycdn-x", ForwardedRules::default()).into());
+    let again = parse_request(&head_bytes(request, client, "http", "polycdn-x", ForwardedRules::default()));
     let Ok(again) = again else { return assert!(again.is_ok(), "{again:?} of {request:?}") };
     assert_eq!((&again.method, &again.target), (&request.method, &request.target));
     assert_eq!((&again.authority, again.framing), (&request.authority, request.framing));

@@ -107,7 +107,7 @@ impl Asker {
         let (client, scheme) = (self.client, self.scheme);
         let incoming = Incoming { head, source: None, client, scheme, interim, is_counted };
         // Without a body of the client's own there is nothing of it that can break.
-        let answer = Box::pin(forward(&self.edge, incoming)).await;
+        let answer = forward(&self.edge, incoming).await;
         let answer = answer.unwrap_or_else(|_| Answer::own(502, "the request broke off"));
         Asked { answer, range, asked_ms, arrived_ms: self.edge.now_ms() }
     }

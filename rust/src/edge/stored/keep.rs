@@ -40,7 +40,7 @@ const PART_BYTES_MAX: u64 = 1 << 20;
 impl Question<'_> {
     /// Asks the origin for the whole or, with `wanted`, for a part of it.
     pub(super) async fn fetch(
-        mut self,
+        &self,
         guard: Option<FillGuard<Entry>>,
         wanted: Vec<Field>,
         outcome: Outcome,
@@ -49,8 +49,7 @@ impl Question<'_> {
             Ok(seat) => self.seat.set(Some(seat)),
             Err(denial) => return denied(self.asker.edge(), &denial),
         }
-        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let (guard, asked) = self.ask_for_all(guard, None, wanted, interim).await;
+        let (guard, asked) = self.ask_for_all(guard, None, wanted, self.interim.take()).await;
         self.keep(guard, asked, outcome).await
     }
 
@@ -123,7 +122,7 @@ impl Question<'_> {
         let head = head_of(self.shelf, &told(&answer, asked_ms, arrived_ms), &place.terms, asked_with);
         match guard.start(head, place.shape, place.span) {
             Err(_) => Err((answer, status)),
-            Ok(writer) => Ok(self.serve_new(writer, &place, answer, status, is_answered).await),
+            Ok(writer) => Ok(Box::pin(self.serve_new(writer, &place, answer, status, is_answered)).await),
         }
     }
 

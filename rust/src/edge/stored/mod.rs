@@ -85,7 +85,8 @@ struct Question<'a> {
     key: Vec<u8>,
     asker: Rc<Asker>,
     client: IpAddr,
-    interim: Interim,
+    /// Where informational answers go; taken by the first fetch.
+    interim: Cell<Interim>,
     /// Held while the object is filled.
     seat: Cell<Option<FillSeat>>,
 }
@@ -98,16 +99,17 @@ pub async fn respond(edge: &Rc<Edge>, site: &Rc<Site>, incoming: Incoming) -> Re
     let fields = incoming.head.fields.as_slice();
     let request = Request::read(&incoming.head.method, fields, has_body, shelf.rules.obeys_clients);
     if let Err(reason) = may_look_up(&request) {
-        return pass_through(edge, site, shelf, incoming, reason).await;
+        return Box::pin(pass_through(edge, site, shelf, incoming, reason)).await;
     }
     let Incoming { head, client, scheme, interim, .. } = incoming;
+    let interim = Cell::new(interim);
     let request = Request::read(&head.method, head.fields.as_slice(), false, shelf.rules.obeys_clients);
     let mut key = Vec::with_capacity(128);
     write_key(scheme, &head.authority, &head.target, head.fields.as_slice(), &shelf.rules, &mut key);
     let asker = Rc::new(Asker::new(edge, site, shelf, &head, client, scheme));
     let question =
         Question { shelf, head: &head, request, key, asker, client, interim, seat: Cell::default() };
-    Ok(Box::pin(question.answer()).await)
+    Ok(question.answer().await)
 }
 
 /// A request that no cache answers; if it changed something, what is stored of it goes.
@@ -127,7 +129,7 @@ async fn pass_through(
     let asked = Asked { answer, range: None, asked_ms, arrived_ms: edge.now_ms() };
     if posted::is_for_get(shelf, &head, scheme, &asked) {
         let asker = Rc::new(Asker::new(edge, site, shelf, &head, client, scheme));
-        return Ok(posted::keep(shelf, &head, asker, client, asked).await);
+        return Ok(Box::pin(posted::keep(shelf, &head, asker, client, asked)).await);
     }
     let mut answer = asked.answer;
     edge.tally.add(Outcome::Bypass(reason));
@@ -169,7 +171,7 @@ fn terms_of(object: &Object<Entry>, now_ms: u64) -> StoredMeta {
 }
 
 impl Question<'_> {
-    async fn answer(self) -> Answer {
+    async fn answer(&self) -> Answer {
         let (store, mut is_collapsed) = (Arc::clone(&self.shelf.store), false);
         let key = store.key(&self.key);
         // What this request may not store, or only asks about, needs no fetch that others wait for.
@@ -179,13 +181,14 @@ impl Question<'_> {
             let mut choice = Choice(self.head.fields.as_slice());
             if !is_for_all || is_refused_on_miss(&self.request) {
                 return match store.find(key, &mut choice) {
-                    Some(object) => self.use_stored(object, is_collapsed).await,
+                    Some(object) => Box::pin(self.use_stored(object, is_collapsed)).await,
                     None if self.request.wishes.only_if_cached => self.gateway_timeout(),
                     None => self.alone(Outcome::Miss).await,
                 };
             }
             match store.lookup(key, &mut choice, now_ms) {
-                Lookup::Hit(object) => return self.use_stored(object, is_collapsed).await,
+                // In boxes as what is not a plain miss: every request would reserve the room for it.
+                Lookup::Hit(object) => return Box::pin(self.use_stored(object, is_collapsed)).await,
                 Lookup::Vacant(guard) => {
                     let wanted = self.wanted_blocks();
                     return self.fetch(Some(guard), wanted, Outcome::Miss).await;
@@ -205,7 +208,7 @@ impl Question<'_> {
         self.alone(Outcome::Miss).await
     }
 
-    async fn use_stored(self, object: Arc<Object<Entry>>, is_collapsed: bool) -> Answer {
+    async fn use_stored(&self, object: Arc<Object<Entry>>, is_collapsed: bool) -> Answer {
         let now_ms = self.asker.edge().now_ms();
         let terms = terms_of(&object, now_ms);
         if !serve::has_all(&object, &terms, &self.request, self.shelf.rules.ranges_max) {
@@ -227,7 +230,7 @@ impl Question<'_> {
             Reuse::MustValidate { doubt } if self.request.method == Method::Head => {
                 return self.head_through(object, doubt).await;
             }
-            Reuse::MustValidate { doubt } => return self.validate(object, doubt).await,
+            Reuse::MustValidate { doubt } => return Box::pin(self.validate(object, doubt)).await,
             Reuse::GatewayTimeout { .. } => return self.gateway_timeout(),
             Reuse::Pass(_) => return self.alone(Outcome::Miss).await,
         };
@@ -257,9 +260,8 @@ impl Question<'_> {
     }
 
     /// The client's own request, conditions and all; its answer is for nobody else.
-    async fn alone(mut self, outcome: Outcome) -> Answer {
-        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        passed(self.through(interim, outcome).await.answer, outcome)
+    async fn alone(&self, outcome: Outcome) -> Answer {
+        passed(self.through(self.interim.take(), outcome).await.answer, outcome)
     }
 
     /// The origin's own answer to the client's own request; nothing of ours is in it yet.

@@ -9,7 +9,6 @@ use crate::cache::semantics::status::Outcome;
 use crate::cache::semantics::storable::{Storing, store_decision};
 use crate::cache::store::Begin;
 use crate::edge::answer::Answer;
-use crate::edge::attempt::Interim;
 use crate::edge::message::RequestHead;
 use crate::edge::stored::asker::{Asked, Asker, is_the_clients};
 use crate::edge::stored::keep::told;
@@ -47,7 +46,7 @@ pub(super) async fn keep(
     let request = Request::read(&head.method, head.fields.as_slice(), false, shelf.rules.obeys_clients);
     let mut key = Vec::with_capacity(128);
     write_key(asker.scheme(), &head.authority, &head.target, head.fields.as_slice(), &shelf.rules, &mut key);
-    let interim = Interim::Nowhere;
+    let interim = Cell::default();
     let question =
         Question { shelf, head: &head, request, key, asker, client, interim, seat: Cell::default() };
     let guard = match shelf.store.begin(shelf.store.key(&question.key), 0) {

@@ -40,7 +40,7 @@ impl Question<'_> {
         let mut shared = Shared { asking: Some(asking), guard, object, asker, head };
         let asked = match &mut shared.asking {
             Some(asking) => asking.await,
-            None => self.asker.ask(Vec::new(), Interim::Nowhere, true).await,
+            None => Box::pin(self.asker.ask(Vec::new(), Interim::Nowhere, true)).await,
         };
         shared.asking = None;
         (shared.guard.take(), asked)
@@ -83,7 +83,7 @@ pub(super) async fn settle(
     }
     let request = Request::read(b"GET", head.fields.as_slice(), false, false);
     let (key, client, shelf) = (guard.key().octets.to_vec(), asker.client(), &Arc::clone(asker.shelf()));
-    let (asker, interim) = (Rc::clone(asker), Interim::Nowhere);
+    let (asker, interim) = (Rc::clone(asker), Cell::default());
     let question = Question { shelf, head, request, key, asker, client, interim, seat: Cell::default() };
     let _ = question.store_answer(Some(guard), asked, Outcome::Miss).await;
 }

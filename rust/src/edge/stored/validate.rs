@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 impl Question<'_> {
     /// The origin's word on an object, alone or together with whoever asks already.
-    pub(super) async fn validate(self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
+    pub(super) async fn validate(&self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
         let store = Arc::clone(&self.shelf.store);
         let guard = match store.begin(store.key(&self.key), 0) {
             Begin::Mine(guard) => Some(guard),
@@ -41,10 +41,9 @@ impl Question<'_> {
     }
 
     /// A HEAD that what is stored cannot answer: the origin's answer, which says something of what is stored too.
-    pub(super) async fn head_through(mut self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
+    pub(super) async fn head_through(&self, object: Arc<Object<Entry>>, doubt: Doubt) -> Answer {
         let outcome = Outcome::Validated(doubt);
-        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
-        let asked = self.through(interim, outcome).await;
+        let asked = self.through(self.interim.take(), outcome).await;
         if asked.answer.is_ours {
             return passed(asked.answer, outcome);
         }
@@ -93,12 +92,12 @@ impl Question<'_> {
     }
 
     async fn ask_about(
-        mut self,
+        &self,
         guard: Option<FillGuard<Entry>>,
         object: Arc<Object<Entry>>,
         doubt: Doubt,
     ) -> Answer {
-        let interim = std::mem::replace(&mut self.interim, Interim::Nowhere);
+        let interim = self.interim.take();
         let (guard, asked) = self.ask_for_all(guard, Some(&object), conditions(&object), interim).await;
         let now_ms = self.asker.edge().now_ms();
         let answer = &asked.answer;
