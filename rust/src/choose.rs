@@ -109,14 +109,19 @@ pub fn line_up(stances: &[Stance], may_try: bool) -> (Vec<usize>, Option<usize>)
     (first, trial)
 }
 
-/// Extra attempts of one second, against the load of that second or the one before, whichever was larger.
+/// Extra attempts, against what the load has earned. Nothing is saved beyond one second's floor, so that over any time in
+/// which everybody fails the extra load is the share and not more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     second: u64,
-    load: u64,
-    load_before: u64,
-    extra: u64,
+    load: i64,
+    extra: i64,
+    /// What earlier seconds left, in ten-thousandths of an attempt; debts too.
+    left: i64,
 }
+
+/// One attempt, in the unit of `Budget::left` and of shares.
+const ATTEMPT: i64 = 10_000;
 
 /// How many extra attempts a second are allowed: the larger of a share of the load and a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +131,14 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    fn share(self) -> i64 {
+        i64::try_from(self.share_bp).unwrap_or(ATTEMPT)
+    }
+
+    fn floor(self) -> i64 {
+        i64::try_from(self.floor_per_second).map_or(i64::MAX / 4, |floor| floor.saturating_mul(ATTEMPT))
+    }
+
     /// One worker's part of a service's allowance: the floor is divided, the share is of the worker's own load.
     pub fn of_worker(share_bp: u64, floor_rps: u64, worker: usize, workers: usize) -> Self {
         let workers = workers.max(1) as u64;
@@ -136,31 +149,32 @@ impl Allowance {
 
 impl Budget {
     /// One ordinary request.
-    pub fn add_load(&mut self, now_ms: u64) {
-        self.turn(now_ms);
+    pub fn add_load(&mut self, now_ms: u64, allowance: Allowance) {
+        self.turn(now_ms, allowance);
         self.load += 1;
     }
 
     pub fn has_room(&mut self, now_ms: u64, allowance: Allowance) -> bool {
-        self.turn(now_ms);
-        let load = self.load.max(self.load_before);
-        let share = load.saturating_mul(allowance.share_bp) / 10_000;
-        self.extra < share.max(allowance.floor_per_second)
+        self.turn(now_ms, allowance);
+        self.left + self.load * allowance.share() - self.extra * ATTEMPT >= ATTEMPT
     }
 
     /// One extra attempt, whether it had to ask for room or not.
-    pub fn spend(&mut self, now_ms: u64) {
-        self.turn(now_ms);
+    pub fn spend(&mut self, now_ms: u64, allowance: Allowance) {
+        self.turn(now_ms, allowance);
         self.extra += 1;
     }
 
-    fn turn(&mut self, now_ms: u64) {
+    /// A second earns the share of its load, or the floor where that is more.
+    fn turn(&mut self, now_ms: u64, allowance: Allowance) {
         let second = now_ms / 1_000;
-        if second == self.second {
-            return;
-        }
-        self.load_before = if second == self.second + 1 { self.load } else { 0 };
+        let Some(over) = second.checked_sub(self.second).filter(|over| *over > 0) else { return };
+        let floor = allowance.floor();
+        let quiet = i64::try_from(over - 1).unwrap_or(i64::MAX).saturating_mul(floor);
+        let earned = (self.load * allowance.share()).max(floor).saturating_add(quiet);
+        let left = self.left.saturating_add(earned).saturating_sub(self.extra * ATTEMPT);
         (self.second, self.load, self.extra) = (second, 0, 0);
+        self.left = left.clamp(-floor, floor);
     }
 }
 
@@ -246,9 +260,9 @@ mod tests {
         let mut extras = 0;
         for request in 0..10_000_u64 {
             let now_ms = 1_000_000 + request * 5;
-            budget.add_load(now_ms);
+            budget.add_load(now_ms, ALLOWED);
             if budget.has_room(now_ms, ALLOWED) {
-                budget.spend(now_ms);
+                budget.spend(now_ms, ALLOWED);
                 extras += 1;
             }
         }
@@ -256,11 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn what_calm_seconds_did_not_need_is_not_saved_for_a_storm() {
+        let mut budget = Budget::default();
+        for request in 0..2_000_u64 {
+            budget.add_load(1_000_000 + request * 10, ALLOWED);
+        }
+        let storm = (0..500_u64).filter(|request| {
+            let now_ms = 1_020_000 + request * 10;
+            budget.add_load(now_ms, ALLOWED);
+            budget.has_room(now_ms, ALLOWED).then(|| budget.spend(now_ms, ALLOWED)).is_some()
+        });
+        let extras = storm.count();
+        assert!((100..=110).contains(&extras), "{extras} extra attempts for 500 requests");
+    }
+
+    #[test]
     fn little_load_has_the_floor() {
         let mut budget = Budget::default();
-        budget.add_load(5_000);
+        budget.add_load(5_000, ALLOWED);
         let granted = (0..50)
-            .filter(|_| budget.has_room(5_000, ALLOWED).then(|| budget.spend(5_000)).is_some())
+            .filter(|_| budget.has_room(5_000, ALLOWED).then(|| budget.spend(5_000, ALLOWED)).is_some())
             .count();
         assert_eq!(granted, 10);
         assert!(budget.has_room(6_000, ALLOWED));

@@ -164,7 +164,7 @@ impl Default for Limits {
             client_head_timeout_ms: 10_000,
             head_bytes_max: 65_536,
             replay_bytes_max: 1_048_576,
-            retry_budget_bp: 2_000,
+            retry_budget_bp: 1_500,
             retry_floor_rps: 10,
         }
     }

@@ -39,16 +39,17 @@ impl Route {
     /// The first attempt of a request; never an extra one.
     pub fn begin(&self, destination: &Destination) {
         let now_ms = self.edge.now_ms();
-        self.site.budget.borrow_mut().add_load(now_ms);
-        self.site.hedges.borrow_mut().add_load(now_ms);
-        destination.budget.borrow_mut().add_load(now_ms);
+        let site = &self.site;
+        site.budget.borrow_mut().add_load(now_ms, site.allowance);
+        site.hedges.borrow_mut().add_load(now_ms, site.hedge_allowance);
+        destination.budget.borrow_mut().add_load(now_ms, site.allowance);
     }
 
     /// Whether one more attempt is free (Some(true)), charged to the budgets (Some(false)) or refused by them.
     pub fn go_on(&self, failed: &Destination, next: &Destination) -> Option<bool> {
         let now_ms = self.edge.now_ms();
         if is_clearly_better(&next.health(), &failed.health(), now_ms) {
-            next.budget.borrow_mut().add_load(now_ms);
+            next.budget.borrow_mut().add_load(now_ms, self.site.allowance);
             return Some(true);
         }
         self.spend(next).then_some(false)
@@ -61,7 +62,7 @@ impl Route {
             && self.site.hedges.borrow_mut().has_room(now_ms, allowance)
             && self.spend(next);
         if is_allowed {
-            self.site.hedges.borrow_mut().spend(now_ms);
+            self.site.hedges.borrow_mut().spend(now_ms, allowance);
         }
         is_allowed
     }
@@ -72,10 +73,15 @@ impl Route {
         let is_allowed =
             service.has_room(now_ms, self.site.allowance) && own.has_room(now_ms, self.site.allowance);
         if is_allowed {
-            service.spend(now_ms);
-            own.spend(now_ms);
+            service.spend(now_ms, self.site.allowance);
+            own.spend(now_ms, self.site.allowance);
         }
         is_allowed
+    }
+
+    /// An attempt that was free counts after all.
+    pub fn charge(&self) {
+        self.site.budget.borrow_mut().spend(self.edge.now_ms(), self.site.allowance);
     }
 
     pub fn count(&self, provider: u16, reason: Reason, first_byte_ms: u32) {

@@ -157,7 +157,7 @@ impl Walk {
             }
             if is_free {
                 // It was free because it looked well; since it was not, it is load that a common fault got in vain.
-                self.route.site.budget.borrow_mut().spend(self.route.edge.now_ms());
+                self.route.charge();
             }
         }
         if let Some((attempted, response, _)) = self.doubted.take().map(|doubted| *doubted) {

@@ -58,8 +58,8 @@ class Certificate:
 class Limits:
     """Deadlines and bounds inside one request.
 
-    Extra requests (retries, hedges) to one destination stay within `retry_budget_bp` of its own load,
-    with a floor of `retry_floor_rps`.
+    Extra requests (retries, hedges) to one destination stay within `retry_budget_bp` of its own load, or
+    `retry_floor_rps` where that is more; one second's floor may be spent ahead (decision 0013).
     """
 
     connect_timeout_ms: int = 1_000
@@ -68,7 +68,7 @@ class Limits:
     client_head_timeout_ms: int = 10_000
     head_bytes_max: int = 65_536
     replay_bytes_max: int = 1_048_576
-    retry_budget_bp: int = 2_000
+    retry_budget_bp: int = 1_500
     retry_floor_rps: int = 10
 
 
