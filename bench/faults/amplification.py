@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(installed()))
     parser.add_argument("--rate", type=int, default=100, help="requests a second")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=RESULTS / "faults-amplification.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "amplification.json")
     asked = parser.parse_args()
     targets = [TARGETS[name].name for name in asked.targets.split(",")]
     result = {

@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--targets", default=",".join(installed()))
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=RESULTS / "faults-moving.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "moving.json")
     asked = parser.parse_args()
     content = replace(CONTENT, patch_bytes=asked.megabytes * 1_000_000, bytes_per_s=BYTES_PER_S)
     statics(content)

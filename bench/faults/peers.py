@@ -9,7 +9,8 @@ TYPES = "type.googleapis.com/envoy.extensions"
 
 def nginx_config(setup: Any) -> str:
     """Passive failover to a backup server, stale answers on errors, events unbuffered."""
-    first, second = setup.upstream_ports
+    first, *others = setup.upstream_ports
+    backups = " ".join(f"server 127.0.0.1:{port} backup;" for port in others)
     scheme = "https" if setup.ca_file else "http"
     tls = f"""
     proxy_ssl_verify on; proxy_ssl_trusted_certificate {setup.ca_file};
@@ -29,7 +30,7 @@ http {{
   upstream both {{
     zone both 256k;
     server 127.0.0.1:{first} max_fails=2 fail_timeout=2s;
-    server 127.0.0.1:{second} backup;
+    {backups}
     keepalive 64;
   }}
   server {{
@@ -37,7 +38,7 @@ http {{
     proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;{tls}
     proxy_connect_timeout 1s; proxy_read_timeout 2s; proxy_send_timeout 5s;
     proxy_next_upstream error timeout invalid_header http_500 http_502 http_503 http_504;
-    proxy_next_upstream_tries 2;
+    proxy_next_upstream_tries {len(setup.upstream_ports)};
     location / {{ proxy_pass {scheme}://both;{cache} }}
     location /chat {{ proxy_pass {scheme}://both; proxy_buffering off; }}
   }}
@@ -47,7 +48,10 @@ http {{
 
 def haproxy_config(setup: Any) -> str:
     """Active checks, errors of live traffic counted, everything retryable retried on another server."""
-    first, second = setup.upstream_ports
+    servers = "".join(
+        f"\n  server s{place} 127.0.0.1:{port} weight {255 if place == 0 else 1}"
+        for place, port in enumerate(setup.upstream_ports)
+    )
     tls = f" ssl verify required ca-file {setup.ca_file} verifyhost {HOSTNAME}" if setup.ca_file else ""
     cache, store = "", ""
     if setup.is_caching:
@@ -76,15 +80,13 @@ backend both
   retry-on all-retryable-errors
   http-request disable-l7-retry if METH_POST
 {store}  option httpchk GET /probe
-  default-server check inter 500 fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down{tls}
-  server first 127.0.0.1:{first} weight 255
-  server second 127.0.0.1:{second} weight 1
+  default-server check inter 500 fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down{tls}{servers}
 """
 
 
 def varnish_config(setup: Any) -> str:
     """Probes, a fallback director, one retry on the other backend, bodies buffered whole."""
-    first, second = setup.upstream_ports
+    named = [(f"s{place}", port) for place, port in enumerate(setup.upstream_ports)]
     passes = 'req.method == "POST" || req.url ~ "^/chat"' if setup.is_caching else "true"
     backends = "".join(
         f"""
@@ -92,22 +94,23 @@ backend {name} {{
   .host = "127.0.0.1"; .port = "{port}"; .probe = well;
   .connect_timeout = 1s; .first_byte_timeout = 2s; .between_bytes_timeout = 2s;
 }}"""
-        for name, port in (("first", first), ("second", second))
+        for name, port in named
     )
+    added = " ".join(f"both.add_backend({name});" for name, _ in named)
     return f"""vcl 4.1;
 import directors;
 probe well {{ .url = "/probe"; .interval = 500ms; .timeout = 1s; .window = 3; .threshold = 2; .initial = 2; }}
 {backends}
 sub vcl_init {{
   new both = directors.fallback();
-  both.add_backend(first); both.add_backend(second);
+  {added}
 }}
 sub vcl_recv {{
   set req.backend_hint = both.backend();
   if ({passes}) {{ return (pass); }}
 }}
 sub vcl_backend_fetch {{
-  if (bereq.retries > 0) {{ set bereq.backend = second; }}
+  if (bereq.retries > 0) {{ set bereq.backend = s1; }}
 }}
 sub vcl_backend_response {{
   if (beresp.status >= 500 && bereq.method != "POST" && bereq.retries < 1) {{ return (retry); }}
@@ -169,7 +172,7 @@ def envoy_config(setup: Any) -> dict[str, Any]:
 
 def caddy_config(setup: Any) -> str:
     """First available, tried for 5 s, with passive and active checks. No cache."""
-    first, second = setup.upstream_ports
+    upstreams = " ".join(f"127.0.0.1:{port}" for port in setup.upstream_ports)
     tls = f"""tls
         tls_server_name {HOSTNAME}
         tls_trust_pool file {setup.ca_file}""" if setup.ca_file else ""  # fmt: skip
@@ -179,7 +182,7 @@ def caddy_config(setup: Any) -> str:
   persist_config off
 }}
 http://127.0.0.1:{setup.port} {{
-  reverse_proxy 127.0.0.1:{first} 127.0.0.1:{second} {{
+  reverse_proxy {upstreams} {{
     lb_policy first
     lb_try_duration 5s
     lb_try_interval 100ms
