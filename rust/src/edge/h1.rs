@@ -20,7 +20,7 @@ use crate::edge::worker::Edge;
 use crate::gate::limits::{BODY_TOO_LARGE, HEAD_TOO_LARGE, TOO_MANY_FIELDS, too_large};
 use crate::gate::pace::Pace;
 use crate::gate::why::Why;
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{IoSlice, Result};
@@ -29,6 +29,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 /// How long a connection may be idle between two requests.
@@ -48,6 +49,9 @@ const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client may send ahead while it waits for an answer.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// So much of one body goes out before other connections have their turn.
+const TURN_BYTES: usize = 2 * 1024 * 1024;
 
 /// Up to this size a head and its body become one piece: the kernel has less to do for one than for two.
 const JOINED_BYTES_MAX: usize = 4 * 1024;
@@ -399,11 +403,18 @@ impl Connection {
             }
             head = &[];
         }
+        let mut turn_bytes = 0;
         loop {
             let piece = match first.take() {
                 Some(piece) => piece,
                 None => relay.next().await,
             };
+            turn_bytes += piece.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len));
+            if turn_bytes > TURN_BYTES {
+                // A client that takes all at once would keep the worker to itself.
+                turn_bytes = 0;
+                yield_now().await;
+            }
             let piece = match piece {
                 Ok(Some(piece)) if relay.is_lent() && framing != Framing::Chunked => {
                     let measure = (&self.pace, &*self.edge.refusals);
