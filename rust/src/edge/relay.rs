@@ -66,6 +66,8 @@ pub struct Relay {
     report: Report,
     /// Who was asked in vain before the first byte.
     tried: Vec<Tried>,
+    /// Nobody's slowness keeps its pieces in memory: they may be large.
+    is_for_store: bool,
     /// Nothing of what may go wrong in the middle of a body; most bodies need none of it.
     extra: Option<Box<Extra>>,
 }
@@ -127,8 +129,15 @@ impl Relay {
             pump,
             report,
             tried,
+            is_for_store: false,
             extra,
         }
+    }
+
+    /// Reads much at once from now on if whoever pulls keeps what comes, and waits for no client.
+    pub fn for_store(mut self, is_for_store: bool) -> Self {
+        self.is_for_store = is_for_store;
+        self
     }
 
     /// Whether nothing of it can go out yet, and all of it may still be another's.
@@ -263,7 +272,7 @@ impl Relay {
                 None => self.waits.idle,
             };
             let began_ms = self.report.route.edge.now_ms();
-            wire.expect(self.decoder.left_bytes());
+            wire.expect(if self.is_for_store { self.decoder.left_bytes() } else { 0 });
             let filled = wire.within(limit, pin!(fill_while_sending(wire, &mut self.pump))).await;
             match filled.ok_or(Reason::Stalled)? {
                 Ok(0) if self.decoder.is_complete_at_close() => return Ok(None),

@@ -58,7 +58,8 @@ pub async fn begin(
         }
     };
     let (running, relief) = (running(&writer), Some(Rc::clone(relief)));
-    let mut filling = Filling { relay: *relay, skipped_bytes, writer, running, relief, _seat: seat };
+    let relay = relay.for_store(true);
+    let mut filling = Filling { relay, skipped_bytes, writer, running, relief, _seat: seat };
     loop {
         let piece = tokio::select! {
             biased;
@@ -132,7 +133,7 @@ impl Filling {
                 let pushed = usize::try_from(self.writer.range().0 - before).unwrap_or(0);
                 let rest = piece.slice(pushed.min(piece.len())..);
                 if let Some(relief) = self.relief.take().filter(|relief| Rc::strong_count(relief) > 1) {
-                    relief.leave(self.relay, self.writer, rest);
+                    relief.leave(self.relay.for_store(false), self.writer, rest);
                 }
                 None
             }
@@ -174,6 +175,7 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
+            let relay = relay.for_store(true);
             Filling { relay, skipped_bytes: 0, writer, running, relief: None, _seat: None }.run().await;
         }
     });
