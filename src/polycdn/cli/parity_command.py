@@ -71,6 +71,7 @@ def as_object(found: Any) -> dict[str, Any]:
             {
                 "path": line.path, "aspect": line.aspect, "what": line.what,
                 "values": dict(zip(found.providers, line.values, strict=True)), "unequal": list(line.unequal),
+                "unknown": list(line.unknown),
             }
             for line in found.lines
         ],
@@ -86,11 +87,19 @@ def _print(found: Any, everything: bool) -> None:
     for name in ("path", "asked", "what", *found.providers):
         table.add_column(name, overflow="fold")
     for line in found.lines:
-        if line.unequal or everything:
+        if line.unequal or line.unknown or everything:
             table.add_row(line.path, line.aspect, line.what, *line.values)
     out = console()
-    out.print(table, markup=False)
-    told = ", ".join(found.not_ready)
-    out.print(
-        f"Not equal to {found.providers[0]}: {told}" if told else "All providers are equal.", markup=False
-    )
+    if table.row_count:
+        out.print(table, markup=False)
+    for sentence in sentences_of(found):
+        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def sentences_of(found: Any) -> list[str]:
+    """What the matrix comes to."""
+    not_ready = ", ".join(found.not_ready)
+    unknown = [f"{line.what} of {', '.join(line.unknown)}" for line in found.lines if line.unknown]
+    equal = "All providers are equal" + (" in all that is known." if unknown else ".")
+    told = [f"Not equal to {found.providers[0]}: {not_ready}." if not_ready else equal]
+    return told + ([f"Not known: {'; '.join(unknown)}."] if unknown else [])

@@ -22,6 +22,10 @@ HEADERS: Final = (
 )
 """Headers that users' programs act on; others, such as Server or Date, may differ."""
 FAILED: Final = "no answer"
+NOT_ASKED: Final = "not asked"
+NOT_SEEN: Final = "not seen"
+OPEN: Final = (NOT_ASKED, NOT_SEEN)
+"""How a value begins that nobody knows: neither equal nor unequal."""
 VANTAGE: Final = "parity"
 PATH: Final = "(parity)"
 """In place of a vantage and of a path, so that no other look takes a finding back."""
@@ -65,13 +69,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the matrix: a value a provider, in their order. `unequal` = those not like the first."""
+    """One row of the matrix: a value a provider, in their order.
+
+    `unequal` = those not like the first of whom the value is known; `unknown` = those of whom it is not.
+    """
 
     path: str
     aspect: str
     what: str
     values: tuple[str, ...]
     unequal: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +103,9 @@ def compared(
     at_ms: int,
     providers: Sequence[str],
     answers: Sequence[Answer],
-    handshakes: Mapping[str, Mapping[str, str]],
+    shown: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> Parity:
-    """The matrix, from all answers and from what handshakes showed (provider -> what -> value)."""
+    """The matrix, from all answers and from what else was shown (aspect -> provider -> what -> value)."""
     lines: list[Line] = []
     by_ask: dict[tuple[str, str], dict[str, Answer]] = {}
     for answer in answers:
@@ -108,9 +116,10 @@ def compared(
             _line(path, aspect, what, providers, [fact.get(what, "-") for fact in facts])
             for what in dict.fromkeys(key for fact in facts for key in fact)
         ]
-    for what in dict.fromkeys(key for name in providers for key in handshakes.get(name, {})):
-        values = [handshakes.get(name, {}).get(what, "-") for name in providers]
-        lines.append(_line("", "tls", what, providers, values))
+    for aspect, each_shown in shown.items():
+        for what in dict.fromkeys(key for name in providers for key in each_shown.get(name, {})):
+            values = [each_shown.get(name, {}).get(what, "-") for name in providers]
+            lines.append(_line("", aspect, what, providers, values))
     return Parity(service, at_ms, tuple(providers), tuple(lines))
 
 
@@ -146,8 +155,10 @@ def _facts(answer: Answer) -> dict[str, str]:
 
 
 def _line(path: str, aspect: str, what: str, providers: Sequence[str], values: Sequence[str]) -> Line:
+    known = [value for value in values if not value.startswith(OPEN)]
     unequal = tuple(
         name for name, value in zip(providers, values, strict=True)
-        if value != values[0] or value.startswith(FAILED)
+        if value in known and (value != known[0] or value.startswith(FAILED))
     )  # fmt: skip
-    return Line(path, aspect, what, tuple(values), unequal)
+    unknown = tuple(name for name, value in zip(providers, values, strict=True) if value not in known)
+    return Line(path, aspect, what, tuple(values), unequal, unknown)

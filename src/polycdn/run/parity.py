@@ -3,8 +3,9 @@
 import asyncio
 
 from polycdn.errors import ConfigError, Fault
+from polycdn.measure.http import Prober
 from polycdn.measure.parity import ASKS, Parity, compared
-from polycdn.measure.parity_ask import answer_of, handshake_of
+from polycdn.measure.parity_ask import answer_of, handshake_of, versions_of
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Service
 from polycdn.model.units import Clock
@@ -16,17 +17,22 @@ async def parity(service: Service, policy: Policy, clock: Clock) -> Parity:
     if len(providers) < 2:
         found = f"{len(providers)} provider"
         raise ConfigError((Fault(f"service {service.name}", found, "two or more", "add a provider"),))
-    deadline_ms = policy.probe_deadline_ms
+    deadline_ms, host = policy.probe_deadline_ms, service.hostname
     answers = []
     for probed in service.objects:
         for ask in ASKS:
             answers += await asyncio.gather(
-                *(
-                    answer_of(each.name, each.endpoint, service.hostname, probed.path, ask, deadline_ms)
-                    for each in providers
-                )
+                *(answer_of(each, host, probed.path, ask, deadline_ms) for each in providers)
             )
-    shown = await asyncio.gather(*(handshake_of(each.endpoint, deadline_ms) for each in providers))
+    path = service.objects[0].path
+    async with Prober(clock) as prober:
+        spoken = await asyncio.gather(
+            *(versions_of(prober, each, host, path, deadline_ms) for each in providers)
+        )
+    secured = await asyncio.gather(*(handshake_of(each, deadline_ms) for each in providers))
     names = [each.name for each in providers]
-    handshakes = dict(zip(names, shown, strict=True))
-    return compared(service.name, clock.now_ms(), names, answers, handshakes)
+    shown = {
+        "http": dict(zip(names, spoken, strict=True)),
+        "tls": dict(zip(names, secured, strict=True)),
+    }
+    return compared(service.name, clock.now_ms(), names, answers, shown)
