@@ -21,24 +21,32 @@ def parity(
     config: ConfigOption = None,
     state: StateOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the lines that are equal.")] = False,
+    purge: Annotated[
+        str | None,
+        typer.Option("--purge", metavar="PATH", help="Also purge this object of SERVICE at every provider."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Ask every provider of SERVICE the same at the same moment and show where the answers differ.
 
-    A decider that runs here is told, if the policy says `require_parity`.
+    A decider that runs here is told, if the policy says `require_parity`. Nothing changes at a provider,
+    except by --purge.
 
     Exit code 0 if all are equal to the first provider, 1 if one is not. Example: polycdn parity www --json
     """
     from polycdn.config.load import load
     from polycdn.run.clock import Wall
+    from polycdn.run.parity import PurgeLook
     from polycdn.run.parity import parity as look
 
-    services = load(config).services
+    loaded = load(config)
+    services = loaded.services
     own = next((pair for pair in services if pair[0].name == service), None)
     if own is None:
         names = ", ".join(pair[0].name for pair in services)
         raise ConfigError((Fault("SERVICE", repr(service), names, "name a service of the config"),))
-    found = asyncio.run(look(*own, Wall()))
+    order = PurgeLook(purge, loaded.purge_doors(service)) if purge is not None else None
+    found = asyncio.run(look(*own, Wall(), order))
     is_told = own[1].require_parity and _tell(config, state, found)
     if as_json:
         print(json.dumps(as_object(found)))

@@ -26,6 +26,9 @@ NOT_ASKED: Final = "not asked"
 NOT_SEEN: Final = "not seen"
 OPEN: Final = (NOT_ASKED, NOT_SEEN)
 """How a value begins that nobody knows: neither equal nor unequal."""
+REACHED: Final = "reached"
+NOT_REACHED: Final = "not reached"
+NO_DOOR: Final = "no purge configured"
 VANTAGE: Final = "parity"
 PATH: Final = "(parity)"
 """In place of a vantage and of a path, so that no other look takes a finding back."""
@@ -80,6 +83,17 @@ class Line:
     values: tuple[str, ...]
     unequal: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+
+
+def purge_line(path: str, providers: Sequence[str], values: Sequence[str]) -> Line:
+    """The row on the reach of a purge: everybody whom it reaches is equal, and all if nobody has any."""
+    is_reaching = REACHED in values
+    unequal = tuple(
+        name for name, value in zip(providers, values, strict=True)
+        if value.startswith(NOT_REACHED) or (is_reaching and value == NO_DOOR)
+    )  # fmt: skip
+    unknown = tuple(name for name, value in zip(providers, values, strict=True) if value.startswith(OPEN))
+    return Line(path, "purge", "reach", tuple(values), unequal, unknown)
 
 
 @dataclass(frozen=True, slots=True)
