@@ -18,6 +18,7 @@ class Purgeable:
         self.kept: dict[str, float] = {}
         self.purges: list[tuple[str, str, bytes]] = []
         self.tells, self.token, self.is_deaf = tells, token, is_deaf
+        self.body = b"hi\n"
 
     def __enter__(self) -> "Purgeable":
         cache = self
@@ -56,11 +57,11 @@ class Purgeable:
 
             def answer(self, status: int, fields: dict[str, str]) -> None:
                 self.send_response(status)
-                for name, value in (fields | {"Content-Length": "3"}).items():
+                for name, value in (fields | {"Content-Length": str(len(cache.body))}).items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(b"hi\n")
+                    self.wfile.write(cache.body)
 
             do_HEAD = do_GET
 
