@@ -53,6 +53,10 @@ def simulate(
     shared: Annotated[
         list[str] | None, typer.Option(help="With --years: providers that hang on one node (see the audit).")
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --years: what polycdn audit --config kept; who shares what."),
+    ] = None,
     gib: Annotated[float, typer.Option(help="With --years: volume a year in GiB, for the cost.")] = 0.0,
     fixed: Annotated[
         list[str] | None, typer.Option(help="With --years: NAME=AMOUNT, a provider's fixed price a year.")
@@ -74,7 +78,8 @@ def simulate(
         from polycdn.cli.simulate_years import simulate_years_command
 
         options = Options(users, seed, until, interval_ms)
-        return simulate_years_command(services, years, shared or [], (gib, fixed or []), options, as_json)
+        prices = (gib, fixed or [])
+        return simulate_years_command(services, years, shared or [], evidence, prices, options, as_json)
     if incident is None:
         allowed = "an incident's id, a file, all, or --years"
         raise ConfigError((Fault("INCIDENT", "nothing", allowed, "see polycdn incidents"),))
