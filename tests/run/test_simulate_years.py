@@ -64,7 +64,11 @@ def test_cost_is_volume_of_the_first_and_fixed_prices_of_all():
     two = setups(None, ())[2]
     providers = (replace(two.service.providers[0], cost_micros_per_gib=20_000), two.service.providers[1])
     way = replace(two, service=replace(two.service, providers=providers))
-    assert yearly_cost(way, Money(1_000, (("cdn-b", 50.0),))) == pytest.approx(70.0)
+    money = Money(1_000, (("cdn-b", 50.0),))
+    assert yearly_cost(way, money) == pytest.approx(70.0)
+    beside = setups((way.service, way.policy), ())
+    assert [yearly_cost(each, money) for each in beside] == pytest.approx([20.0, 70.0, 70.0, 70.0])
+    assert [yearly_cost(each, money) for each in setups(None, ())] == [0.0, 50.0, 50.0]
 
 
 def test_providers_of_one_company_share_it():
@@ -188,6 +192,8 @@ def test_evidence_of_something_else_is_refused(tmp_path):
         (["--years", "0"], "--years"),
         (["--years", "5", "--shared", "a,b"], "--shared"),
         (["--years", "5", "--fixed", "cdn-a"], "--fixed"),
+        (["2021-06-08-fastly", "--gib", "5"], "--gib"),
+        (["2021-06-08-fastly", "--evidence", "none"], "--evidence"),
         (["--years", "5", "--evidence", "none"], "--evidence"),
     ],
 )

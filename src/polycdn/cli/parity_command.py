@@ -108,6 +108,7 @@ def sentences_of(found: Any) -> list[str]:
     """What the matrix comes to."""
     not_ready = ", ".join(found.not_ready)
     unknown = [f"{line.what} of {', '.join(line.unknown)}" for line in found.lines if line.unknown]
-    equal = "All providers are equal" + (" in all that is known." if unknown else ".")
+    lines = f"{len(found.lines)} lines" + (" as far as is known" if unknown else "")
+    equal = f"All providers are equal, in {lines}; --all shows them."
     told = [f"Not equal to {found.providers[0]}: {not_ready}." if not_ready else equal]
     return told + ([f"Not known: {'; '.join(unknown)}."] if unknown else [])

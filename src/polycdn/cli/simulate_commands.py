@@ -80,6 +80,7 @@ def simulate(
         options = Options(users, seed, until, interval_ms)
         prices = (gib, fixed or [])
         return simulate_years_command(services, years, shared or [], evidence, prices, options, as_json)
+    _refuse({"--shared": shared, "--evidence": evidence, "--gib": gib, "--fixed": fixed})
     if incident is None:
         allowed = "an incident's id, a file, all, or --years"
         raise ConfigError((Fault("INCIDENT", "nothing", allowed, "see polycdn incidents"),))
@@ -93,6 +94,17 @@ def simulate(
     else:
         console().print(losses_table(shown["incidents"]))
     return 0
+
+
+def _refuse(of_years: dict[str, Any]) -> None:
+    """Raises ConfigError for options of --years that are given without it."""
+    faults = [
+        Fault(option, str(value), "only with --years", "add --years, or leave it out")
+        for option, value in of_years.items()
+        if value
+    ]
+    if faults:
+        raise ConfigError(tuple(faults))
 
 
 def _checked(users: int, until: str, probe_interval: str) -> int:

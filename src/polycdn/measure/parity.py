@@ -21,6 +21,8 @@ HEADERS: Final = (
     "location",
 )
 """Headers that users' programs act on; others, such as Server or Date, may differ."""
+BODILESS: Final = ("head", "compressed")
+"""Asks whose bodies are not compared: there is none, or two encoders need not agree on its bytes."""
 FAILED: Final = "no answer"
 NOT_ASKED: Final = "not asked"
 NOT_SEEN: Final = "not seen"
@@ -163,7 +165,7 @@ def _facts(answer: Answer) -> dict[str, str]:
         return {"status": f"{FAILED}: {answer.detail}"[:80]}
     named = dict(answer.headers)
     facts = {"status": str(answer.status), "protocol": answer.protocol, "body": answer.sha256[:16]}
-    if answer.aspect == "compressed":  # two encoders need not agree on bytes
+    if answer.aspect in BODILESS:
         facts.pop("body")
     return facts | {name: named[name] for name in HEADERS if name in named}
 

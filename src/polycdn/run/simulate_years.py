@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from polycdn import incidents
 from polycdn.incidents import Incident, Kind
-from polycdn.model.topology import Provider, ProviderKind
+from polycdn.model.topology import ProviderKind
 from polycdn.run.simulate import simulate_many
 from polycdn.run.simulate_years_setup import Setup
 from polycdn.run.simulation import Options, Plot
@@ -205,9 +205,9 @@ def pinned_minutes(incident: Incident, kind: Kind, users: int) -> float:
 def yearly_cost(way: Setup, money: Money) -> float:
     """Fixed prices of all, and the volume at the price of the one that carries it in calm."""
     fixed = dict(money.fixed)
-    first: Provider = way.service.providers[0]
-    volume = money.gib * first.cost_micros_per_gib / 1_000_000
-    return volume + sum(fixed.get(provider.name, 0.0) for provider in way.service.providers)
+    providers = way.priced or way.service.providers
+    volume = money.gib * providers[0].cost_micros_per_gib / 1_000_000
+    return volume + sum(fixed.get(provider.name, 0.0) for provider in providers)
 
 
 def frequency_json(each: Frequency) -> dict[str, Any]:

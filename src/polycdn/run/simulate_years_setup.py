@@ -7,7 +7,7 @@ from typing import Final
 from polycdn.errors import ConfigError, Fault
 from polycdn.incidents import Kind
 from polycdn.model.policy import Policy
-from polycdn.model.topology import Service
+from polycdn.model.topology import Provider, Service
 from polycdn.world.provider import POLICY, cdn_service
 
 KIND_OF_ROLE: Final = {"dns": Kind.DNS, "ca": Kind.CA, "cloud": Kind.CLOUD, "cdn": Kind.CDN}
@@ -39,7 +39,8 @@ class SharedNode:
 class Setup:
     """A way to be carried: providers in order, and nodes that several of them share.
 
-    `unseen` are providers of whom the audit knows nothing.
+    `unseen` are providers of whom the audit knows nothing; `priced` those whose prices stand beside it, () =
+    its own.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Setup:
     policy: Policy
     shared: tuple[SharedNode, ...] = ()
     unseen: tuple[str, ...] = ()
+    priced: tuple[Provider, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
@@ -67,15 +69,18 @@ def setups(
 ) -> tuple[Setup, ...]:
     """One provider, two that share a node, two independent ones, and the operator's own service, if any.
 
-    Providers of one company share it as a node; `shared` names further sets, `audited` is what an audit
-    found, in which those in `unseen` did not occur. Raises ConfigError.
+    The first three cost what one or two of the operator's providers do. Providers of one company share it as
+    a node; `shared` names further sets, `audited` is what an audit found, in which those in `unseen` did not
+    occur. Raises ConfigError.
     """
+    priced = own[0].providers if own else ()
+    pair = priced[:2] if len(priced) > 1 else ()
     whole = cdn_service()
     two = replace(whole, providers=whole.providers[:2])
     found = [
-        Setup("one provider", replace(whole, providers=whole.providers[:1]), POLICY),
-        Setup("two that share a node", two, POLICY, (SharedNode("node", ("cdn-a", "cdn-b")),)),
-        Setup("two independent", two, POLICY),
+        Setup("one provider", replace(whole, providers=whole.providers[:1]), POLICY, priced=priced[:1]),
+        Setup("two that share a node", two, POLICY, (SharedNode("node", ("cdn-a", "cdn-b")),), priced=pair),
+        Setup("two independent", two, POLICY, priced=pair),
     ]
     if own is None:
         return tuple(found)
