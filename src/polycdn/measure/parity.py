@@ -6,6 +6,7 @@ from typing import Final
 
 from polycdn.model.observation import Observation, Reason
 from polycdn.model.topology import Service
+from polycdn.model.units import PARITY
 
 HEADERS: Final = (
     "cache-control",
@@ -40,9 +41,6 @@ OPEN: Final = (NOT_ASKED, NOT_SEEN)
 REACHED: Final = "reached"
 NOT_REACHED: Final = "not reached"
 NO_DOOR: Final = "no purge configured"
-VANTAGE: Final = "parity"
-PATH: Final = "(parity)"
-"""In place of a vantage and of a path, so that no other look takes a finding back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +149,18 @@ def compared(
 def observations_of(service: Service, not_ready: Sequence[str], at_ms: int) -> tuple[Observation, ...]:
     """One look a provider and region: PARITY and failed for those that are not ready, else good.
 
-    With the policy `require_parity` a provider that carries nothing yet is not offered traffic until its next
-    look of this kind is good.
+    No other look takes a finding back. With the policy `require_parity` a provider that carries nothing yet is
+    not offered traffic until its next look of this kind is good.
     """
     return tuple(
         Observation(
             at_ms,
             provider.name,
             region.name,
-            VANTAGE,
+            PARITY,
             Reason.PARITY if provider.name in not_ready else Reason.OK,
             failures=int(provider.name in not_ready),
-            path=PATH,
+            path=PARITY,
         )
         for provider in service.providers
         for region in service.regions
