@@ -149,7 +149,7 @@ def compared(
 def observations_of(service: Service, not_ready: Sequence[str], at_ms: int) -> tuple[Observation, ...]:
     """One look a provider and region: PARITY and failed for those that are not ready, else good.
 
-    No other look takes a finding back. With the policy `require_parity` a provider that carries nothing yet is
+    No other look takes a finding back. With the policy `require_parity` a provider that carries nothing is
     not offered traffic until its next look of this kind is good.
     """
     return tuple(
