@@ -27,11 +27,11 @@ class Answers(QuicConnectionProtocol):
 
 
 @asynccontextmanager
-async def speaking_h3(cert_file: str, key_file: str) -> AsyncIterator[int]:
+async def speaking_h3(cert_file: str, key_file: str, port: int = 0) -> AsyncIterator[int]:
     """The port of one that serves until the block is over."""
     configuration = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN)
     configuration.load_cert_chain(cert_file, key_file)
-    server = await serve("127.0.0.1", 0, configuration=configuration, create_protocol=Answers)
+    server = await serve("127.0.0.1", port, configuration=configuration, create_protocol=Answers)
     try:
         yield server._transport.get_extra_info("sockname")[1]
     finally:

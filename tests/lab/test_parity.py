@@ -8,7 +8,7 @@ from lab_stage import HOSTNAME, SMALL, staged
 
 from polycdn.errors import ConfigError
 from polycdn.lab.content import probed_objects
-from polycdn.measure.parity import ASKS, FAILED, Answer, compared
+from polycdn.measure.parity import ASKS, FAILED, NOT_ASKED, Answer, compared
 from polycdn.model.policy import Policy
 from polycdn.model.topology import Endpoint, ProbedObject, Provider, ProviderKind, Service
 from polycdn.run.clock import Wall
@@ -43,7 +43,7 @@ def test_two_cdns_before_one_origin_are_equal_and_an_absent_one_is_named(tmp_pat
 
     equal, unequal, other = asyncio.run(look())
     assert equal.not_ready == ()
-    assert {line.aspect for line in equal.lines} == {*(ask.aspect for ask in ASKS), "tls"}
+    assert {line.aspect for line in equal.lines} == {*(ask.aspect for ask in ASKS), "http", "tls"}
     assert next(line.values for line in equal.lines if line.what == "certificate") == ("trusted", "trusted")
     assert unequal.not_ready == ("cdn-1",)
     assert all(line.values[1].startswith(FAILED) for line in unequal.lines if line.what == "status")
@@ -63,3 +63,13 @@ def test_what_differs_is_what_is_named():
 def test_one_provider_alone_has_nothing_to_be_equal_to():
     with pytest.raises(ConfigError, match="two or more"):
         asyncio.run(parity(service_of(Endpoint("a.test"), path="/"), Policy(), Wall()))
+
+
+def test_what_nobody_could_ask_is_neither_equal_nor_unequal():
+    silent = f"{NOT_ASKED}: no HTTP/3 here"
+    shown = {"http": {"a": {"HTTP/3": silent}, "b": {"HTTP/3": "yes, 200"}, "c": {"HTTP/3": "no"}}}
+    (line,) = compared("www", 7, ("a", "b", "c"), (), shown).lines
+    assert (line.unequal, line.unknown) == (("c",), ("a",))
+    found = compared("www", 7, ("a", "b"), (), {"http": {name: {"HTTP/3": silent} for name in "ab"}})
+    assert found.not_ready == ()
+    assert found.lines[0].unknown == ("a", "b")

@@ -45,6 +45,16 @@ def test_without_the_policy_parity_changes_nothing():
     assert shares_after_loss_of_the_first(Policy(), ["b"])["b"] == 10_000
 
 
+@pytest.mark.parametrize("not_ready", [[], ["b"]])
+def test_what_parity_found_is_no_evidence_of_health(not_ready):
+    state = step(State(), Configured(START_MS, SERVICE, Policy(require_parity=True)), START_MS).state
+    word = {"op": "parity", "service": "www", "not_ready": not_ready}
+    (order,) = orders_of(word, {"www": state}, START_MS + 1_000)
+    after = step(state, order.event, START_MS + 1_000).state
+    assert {stream.vantage for stream in after.streams} == {"v1"}
+    assert [mismatch.provider for mismatch in after.mismatches] == not_ready
+
+
 @pytest.mark.parametrize(
     "word", [{"not_ready": ["z"]}, {"not_ready": "b"}, {}, {"not_ready": [], "service": ""}]
 )

@@ -1,6 +1,7 @@
 """Who carries the traffic of a name, and which of several can take over from each other. Pure."""
 # ruff: noqa: E501
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
@@ -54,19 +55,40 @@ def configured_hosts(view: View, name: str) -> tuple[str, ...]:
 
 def _configured_addresses(view: View, name: str) -> tuple[Party, ...]:
     """The providers that the config names by address ("provider of NAME: label at ADDRESS")."""
-    start = f"{PROVIDER_OF}{name}: "
-    if name not in view.companions.get(start.removesuffix(": "), ()):
+    if name not in view.companions.get(f"{PROVIDER_OF}{name}", ()):
         return ()
-    found = []
+    return tuple(
+        _by_configured_address(view, label, address)
+        for label, host, address in _configured(view, name)
+        if host == name
+    )
+
+
+def configured_parties(view: View, name: str) -> tuple[tuple[str, Party], ...]:
+    """(name in the config, whose it is) for each provider that the config names for a service."""
+    return tuple(
+        (label, _by_configured_address(view, label, address) if host == name else _of_end_point(view, host))
+        for label, host, address in _configured(view, name)
+    )
+
+
+def _configured(view: View, name: str) -> Iterator[tuple[str, str, str]]:
+    """(label, host, address) of what was asked for as a provider; the address only if it has no host of its own."""
+    start = f"{PROVIDER_OF}{name}: "
     for target in view.evidence.asked:
-        if target.name == name and target.why.startswith(start) and AT in target.why:
-            label, _, address = target.why.removeprefix(start).rpartition(AT)
-            said = (f"the config says that {label} is at {address}",)
-            party = owner_of(view, address)
-            found.append(
-                replace(party, evidence=said) if party else Party(label, label, label, (address,), said)
-            )
-    return tuple(found)
+        if target.why.startswith(start):
+            said = target.why.removeprefix(start)
+            if target.name != name:
+                yield said, target.name, ""
+            elif AT in said:
+                label, _, address = said.rpartition(AT)
+                yield label, name, address
+
+
+def _by_configured_address(view: View, label: str, address: str) -> Party:
+    said = (f"the config says that {label} is at {address}",)
+    party = owner_of(view, address)
+    return replace(party, evidence=said) if party else Party(label, label, label, (address,), said)
 
 
 def origins(view: View, name: str) -> tuple[str, ...]:

@@ -404,7 +404,8 @@ def evidence_of(facts: Iterable[Fact], started_ms: int, tool_version: str = "") 
 def _identity(fact: Fact) -> tuple[object, ...]:
     match fact:
         case Target():
-            return (0, fact.parent, 0, fact.name, fact.role)
+            # What was asked for is told apart by why: two providers may be behind one name.
+            return (0, fact.parent, 0, fact.name, fact.role, "" if fact.parent else fact.why)
         case DnsLook():
             return (1, fact.name, 0, fact.rtype)
         case TlsLook():

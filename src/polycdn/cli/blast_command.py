@@ -121,12 +121,17 @@ def _print(shown: dict[str, Any], top: int) -> None:
         out.print(trends_table(shown))
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _print_down(out: Console, shown: dict[str, Any]) -> None:
     fallen = shown["down"]
     roles = ", ".join(f"{role} {count:,}" for role, count in fallen["by_role"].items() if count)
+    others = len(fallen["fallen"]) - len(fallen["down"])
     out.print(
-        f"Down: {', '.join(fallen['down'])}; with them fall {len(fallen['fallen']) - len(fallen['down'])} "
-        f"other providers. Unreachable: {fallen['unreachable']:,} sites "
+        f"Down: {', '.join(fallen['down'])}, and {_counted(others, 'other provider')} through them. "
+        f"Unreachable: {_counted(fallen['unreachable'], 'site')} "
         f"({percent(fallen['unreachable_share'])}); affected: {fallen['affected']:,}. "
         f"By role: {roles or '-'}",
         markup=False,

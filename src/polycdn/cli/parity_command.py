@@ -21,24 +21,32 @@ def parity(
     config: ConfigOption = None,
     state: StateOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the lines that are equal.")] = False,
+    purge: Annotated[
+        str | None,
+        typer.Option("--purge", metavar="PATH", help="Also purge this object of SERVICE at every provider."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Ask every provider of SERVICE the same at the same moment and show where the answers differ.
 
-    A decider that runs here is told, if the policy says `require_parity`.
+    A decider that runs here is told, if the policy says `require_parity`. Nothing changes at a provider,
+    except by --purge.
 
     Exit code 0 if all are equal to the first provider, 1 if one is not. Example: polycdn parity www --json
     """
     from polycdn.config.load import load
     from polycdn.run.clock import Wall
+    from polycdn.run.parity import PurgeLook
     from polycdn.run.parity import parity as look
 
-    services = load(config).services
+    loaded = load(config)
+    services = loaded.services
     own = next((pair for pair in services if pair[0].name == service), None)
     if own is None:
         names = ", ".join(pair[0].name for pair in services)
         raise ConfigError((Fault("SERVICE", repr(service), names, "name a service of the config"),))
-    found = asyncio.run(look(*own, Wall()))
+    order = PurgeLook(purge, loaded.purge_doors(service)) if purge is not None else None
+    found = asyncio.run(look(*own, Wall(), order))
     is_told = own[1].require_parity and _tell(config, state, found)
     if as_json:
         print(json.dumps(as_object(found)))
@@ -71,6 +79,7 @@ def as_object(found: Any) -> dict[str, Any]:
             {
                 "path": line.path, "aspect": line.aspect, "what": line.what,
                 "values": dict(zip(found.providers, line.values, strict=True)), "unequal": list(line.unequal),
+                "unknown": list(line.unknown),
             }
             for line in found.lines
         ],
@@ -86,11 +95,20 @@ def _print(found: Any, everything: bool) -> None:
     for name in ("path", "asked", "what", *found.providers):
         table.add_column(name, overflow="fold")
     for line in found.lines:
-        if line.unequal or everything:
+        if line.unequal or line.unknown or everything:
             table.add_row(line.path, line.aspect, line.what, *line.values)
     out = console()
-    out.print(table, markup=False)
-    told = ", ".join(found.not_ready)
-    out.print(
-        f"Not equal to {found.providers[0]}: {told}" if told else "All providers are equal.", markup=False
-    )
+    if table.row_count:
+        out.print(table, markup=False)
+    for sentence in sentences_of(found):
+        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def sentences_of(found: Any) -> list[str]:
+    """What the matrix comes to."""
+    not_ready = ", ".join(found.not_ready)
+    unknown = [f"{line.what} of {', '.join(line.unknown)}" for line in found.lines if line.unknown]
+    lines = f"{len(found.lines)} lines" + (" as far as is known" if unknown else "")
+    equal = f"All providers are equal, in {lines}; --all shows them."
+    told = [f"Not equal to {found.providers[0]}: {not_ready}." if not_ready else equal]
+    return told + ([f"Not known: {'; '.join(unknown)}."] if unknown else [])

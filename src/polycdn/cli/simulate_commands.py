@@ -53,6 +53,10 @@ def simulate(
     shared: Annotated[
         list[str] | None, typer.Option(help="With --years: providers that hang on one node (see the audit).")
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --years: what polycdn audit --config kept; who shares what."),
+    ] = None,
     gib: Annotated[float, typer.Option(help="With --years: volume a year in GiB, for the cost.")] = 0.0,
     fixed: Annotated[
         list[str] | None, typer.Option(help="With --years: NAME=AMOUNT, a provider's fixed price a year.")
@@ -74,7 +78,9 @@ def simulate(
         from polycdn.cli.simulate_years import simulate_years_command
 
         options = Options(users, seed, until, interval_ms)
-        return simulate_years_command(services, years, shared or [], (gib, fixed or []), options, as_json)
+        prices = (gib, fixed or [])
+        return simulate_years_command(services, years, shared or [], evidence, prices, options, as_json)
+    _refuse({"--shared": shared, "--evidence": evidence, "--gib": gib, "--fixed": fixed})
     if incident is None:
         allowed = "an incident's id, a file, all, or --years"
         raise ConfigError((Fault("INCIDENT", "nothing", allowed, "see polycdn incidents"),))
@@ -88,6 +94,17 @@ def simulate(
     else:
         console().print(losses_table(shown["incidents"]))
     return 0
+
+
+def _refuse(of_years: dict[str, Any]) -> None:
+    """Raises ConfigError for options of --years that are given without it."""
+    faults = [
+        Fault(option, str(value), "only with --years", "add --years, or leave it out")
+        for option, value in of_years.items()
+        if value
+    ]
+    if faults:
+        raise ConfigError(tuple(faults))
 
 
 def _checked(users: int, until: str, probe_interval: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -17,13 +18,15 @@ def simulate_years_command(
     services: tuple[Any, ...],
     years: int,
     shared: list[str],
+    evidence: Path | None,
     money: tuple[float, list[str]],
     options: Any,
     as_json: bool,
 ) -> int:
     """Prints the table for the first of the services, if there is any. Raises ConfigError."""
     from polycdn.cli.simulate_commands import console
-    from polycdn.run.simulate_years import Money, setups, simulate_years
+    from polycdn.run.simulate_years import Money, simulate_years
+    from polycdn.run.simulate_years_setup import setups
 
     groups = tuple(tuple(part.strip() for part in text.split(",") if part.strip()) for text in shared)
     faults = []
@@ -31,6 +34,8 @@ def simulate_years_command(
         faults.append(Fault("--years", str(years), f"1 to {YEARS_MAX}", f"take {YEARS}"))
     if shared and not services:
         faults.append(Fault("--shared", ", ".join(shared), "only with --config", "name a config"))
+    if evidence and not services:
+        faults.append(Fault("--evidence", str(evidence), "only with --config", "name the config audited"))
     faults += [
         Fault("--shared", repr(text), "two names or more, with commas", "name who shares the node")
         for text, group in zip(shared, groups, strict=True)
@@ -45,7 +50,8 @@ def simulate_years_command(
             faults.append(Fault("--fixed", repr(text), "NAME=AMOUNT", "such as cdn-a=12000"))
     if faults:
         raise ConfigError(tuple(faults))
-    ways = setups(services[0] if services else None, groups)
+    audited, unseen = _audited(evidence, services[0][0]) if evidence else ((), ())
+    ways = setups(services[0] if services else None, groups, audited, unseen)
     shown = simulate_years(
         ways,
         years,
@@ -58,6 +64,26 @@ def simulate_years_command(
     else:
         console().print(years_table(shown))
     return 0
+
+
+def _audited(evidence: Path, service: Any) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """The nodes that the service's providers share by an audit, and those of whom it knows nothing."""
+    from polycdn.audit.evidence_file import read_evidence
+    from polycdn.audit.findings import audit_of
+    from polycdn.audit.grounds import grounds_of
+    from polycdn.run.simulate_years_setup import SharedNode
+
+    names = [provider.name for provider in service.providers]
+    grounds = grounds_of(audit_of(read_evidence(evidence)), service.hostname, names)
+    if set(grounds.unseen) == set(names):
+        found = f"nothing of the providers of {service.hostname}"
+        remedy = f"make it with polycdn audit --config FILE --save {evidence.name}"
+        raise ConfigError((Fault(str(evidence), found, "the evidence of an audit of this config", remedy),))
+    nodes = [
+        SharedNode(ground.label, ground.members, ground.role or "cdn", f"audit, {evidence.name}", ground.ways)
+        for ground in grounds.found
+    ]
+    return tuple(nodes), grounds.unseen
 
 
 def years_table(shown: dict[str, Any]) -> Table:
@@ -88,6 +114,22 @@ def years_table(shown: dict[str, Any]) -> Table:
         f"({each['minutes'][0]} to {each['minutes'][2]})"
         for each in shown["frequencies"]
     ]
-    table.caption = "estimates, from the recorded outages:\n" + "\n".join(lines)
+    table.caption = "\n".join(["estimates, from the recorded outages:", *lines, *shared_lines(shown)])
     table.caption_justify = "left"
     return table
+
+
+def shared_lines(shown: dict[str, Any]) -> list[str]:
+    """What the config's providers share, and who says so."""
+    lines = []
+    for row in shown["setups"]:
+        for node in row["shared"]:
+            if node["from"]:
+                what = f"{node['node']} ({node['role']})" if node["role"] else node["node"]
+                lines.append(f"{row['setup']}: {', '.join(node['providers'])} share {what}; {node['from']}")
+                lines += [f"    {way}" for way in node["ways"]]
+        if row["unseen"]:
+            lines.append(f"{row['setup']}: the audit knows nothing of {', '.join(row['unseen'])}")
+        if not row["vantages"]:
+            lines.append(f"{row['setup']}: there is no vantage, so that nothing is seen and nobody moved")
+    return ["shared nodes, and what else to know:", *lines] if lines else []

@@ -15,6 +15,7 @@ from polycdn.config.loaded import (
     EngineSpec,
     Listen,
     Loaded,
+    ProviderPurge,
     SurfaceKind,
     SurfaceSpec,
     VantageSite,
@@ -32,8 +33,10 @@ from polycdn.config.schema import (
     VantageTable,
     ZoneTable,
 )
+from polycdn.config.schema_purge import PurgeTable
 from polycdn.config.schema_reflexes import reflexes_of
 from polycdn.model.policy import OnTotalLoss, Policy, Rule
+from polycdn.model.purge import PurgeDoor
 from polycdn.model.settings import CacheRules, Certificate, Forwarded, NameServer, Zone
 from polycdn.model.topology import (
     Endpoint,
@@ -59,6 +62,12 @@ def build(root: Root, state_dir: str, sources: tuple[str, ...]) -> Loaded:
         audit=AuditHosts(tuple(root.audit.login), tuple(root.audit.status)),
         state_dir=state_dir,
         sources=sources,
+        purges=tuple(
+            ProviderPurge(table.name, provider.name, _purge(provider.purge))
+            for table in root.service
+            for provider in _providers(table, root)
+            if provider.purge is not None
+        ),
         gates=tuple(gate for table in root.service if (gate := own_gate(table)) is not None),
     )
 
@@ -129,6 +138,18 @@ def _provider(table: ProviderTable, hostname: str) -> Provider:
         floor_bp=table.floor_bp,
         ceiling_bp=table.ceiling_bp,
         regions=tuple(table.regions or ()),
+    )
+
+
+def _purge(table: PurgeTable) -> PurgeDoor:
+    return PurgeDoor(
+        url=table.url or "",
+        method=table.method or ("POST" if table.url else "PURGE"),
+        body=table.body,
+        header=table.header,
+        token_file=table.token_file,
+        token_variable=table.token_variable,
+        ca_file=table.ca_file,
     )
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from polycdn.model.policy import Policy
+from polycdn.model.purge import PurgeDoor
 from polycdn.model.settings import (
     Access,
     CacheRules,
@@ -115,6 +116,15 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderPurge:
+    """How one provider of one service is told to forget an object."""
+
+    service: str
+    provider: str
+    door: PurgeDoor
+
+
+@dataclass(frozen=True, slots=True)
 class SurfaceSpec:
     """One surface that is not an engine. `services` empty = all of them.
 
@@ -171,6 +181,11 @@ class Loaded:
     state_dir: str = ""
     sources: tuple[str, ...] = ()
     gates: tuple[OwnGate, ...] = ()
+    purges: tuple[ProviderPurge, ...] = ()
+
+    def purge_doors(self, service: str) -> dict[str, PurgeDoor]:
+        """Provider -> how it is told to forget an object of the service; only those that can be told."""
+        return {one.provider: one.door for one in self.purges if one.service == service}
 
     def delivery(self, service: str) -> Delivery:
         """How the service is delivered; as it comes when nothing is said of it."""

@@ -11,6 +11,7 @@ from polycdn.config.checked import Checked
 from polycdn.config.rules_delivery import check_deliveries
 from polycdn.config.rules_names import check_endpoints, check_names, check_references, check_regions
 from polycdn.config.rules_policy import check_policies, check_providers
+from polycdn.config.rules_purge import check_purges
 from polycdn.config.rules_surfaces import check_surfaces
 
 RULES: Final[tuple[Callable[[Checked], None], ...]] = (
@@ -18,6 +19,7 @@ RULES: Final[tuple[Callable[[Checked], None], ...]] = (
     check_references,
     check_endpoints,
     check_providers,
+    check_purges,
     check_regions,
     check_policies,
     check_surfaces,

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from polycdn.config.schema_gate import AccessTable, ClientLimitsTable, SigningTable
+from polycdn.config.schema_purge import PurgeTable
 from polycdn.config.schema_reflexes import ReflexesTable
 from polycdn.config.table import Table
 from polycdn.config.texts import (
@@ -145,6 +146,7 @@ class ProviderTable(EndpointTable):
     regions: list[Name] | None = Field(
         default=None, min_length=1, description="Regions that it can serve; default: all."
     )
+    purge: PurgeTable | None = Field(default=None, description="How it is told to forget an object.")
 
 
 class ExpectTable(Table):

@@ -24,6 +24,7 @@ capacity = "10 Gbit/s"                # or "20000 rps"; left out = no limit
 cost = "0.02/GiB"
 # ceiling = "80%"                     # never more than this share
 # floor = "5%"                        # never less while it is up: keeps its caches warm
+# purge = { url = "https://api.cdn-a.example/purge?u={url}", token_variable = "CDN_A_KEY" }
 
 [[provider]]
 name = "cdn-b"

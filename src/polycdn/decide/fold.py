@@ -22,7 +22,7 @@ from polycdn.decide.likelihood import (
 from polycdn.model.observation import Observation, Reason
 from polycdn.model.policy import Policy
 from polycdn.model.state import Standing, Stream
-from polycdn.model.units import ANYWHERE, FULL_BP, ORIGIN
+from polycdn.model.units import ANYWHERE, FULL_BP, ORIGIN, PARITY
 from polycdn.model.verdict import Blame, Status
 
 LEARN_LOOKS: Final = 8_192
@@ -100,7 +100,8 @@ def _sorted_in(
     for seen in observations:
         found = places.get((seen.provider, seen.vantage))
         if found is None:
-            strange.append(seen)
+            if seen.vantage != PARITY:
+                strange.append(seen)
             continue
         at_ms = seen.at_ms
         if seen.reason is Reason.BLIND or at_ms < oldest_ms:

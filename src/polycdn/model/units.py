@@ -11,6 +11,10 @@ ORIGIN: Final = "origin"
 NAMESERVER: Final = "nameserver"
 """Reserved provider name in observations: our own nameserver was asked for the service's name."""
 
+PARITY: Final = "(parity)"
+"""In place of a vantage and of a path in observations of parity: no name and no path can be written so. They
+say who answers otherwise, and are no evidence of health."""
+
 ANYWHERE: Final = "anywhere"
 """Name of the default region, used where a config names none."""
 
