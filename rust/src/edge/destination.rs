@@ -26,6 +26,9 @@ const IDLE_MS_MAX: u64 = 30_000;
 /// A request that must not be sent twice takes only a connection that was used so recently.
 const SURELY_ALIVE_MS: u64 = 1_000;
 
+/// So many that wait for unusually long at once make an upstream silent, if nobody had anything meanwhile.
+const SILENT_TOGETHER: u32 = 3;
+
 /// How long a resolved name is used; when it cannot be resolved again the last answer stays in use.
 const RESOLVED_MS: u64 = 10_000;
 
@@ -62,7 +65,7 @@ impl Drop for Place {
 }
 
 /// Counts one that waits, for as long as it does.
-struct Queued<'a>(&'a Cell<u32>);
+pub struct Queued<'a>(&'a Cell<u32>);
 
 impl<'a> Queued<'a> {
     fn new(waiting: &'a Cell<u32>) -> Self {
@@ -86,6 +89,9 @@ pub struct Destination {
     target: Target,
     pub budget: RefCell<Budget>,
     first_bytes: RefCell<[FirstBytes; KINDS]>,
+    /// When the last first byte came, and how many requests wait for unusually long for theirs.
+    answered_ms: Cell<u64>,
+    late: Cell<u32>,
     room: RefCell<Room>,
     waiting: Cell<u32>,
     freed: Notify,
@@ -103,6 +109,8 @@ impl Destination {
             target: Target { tls, ..target.clone() },
             budget: RefCell::default(),
             first_bytes: RefCell::default(),
+            answered_ms: Cell::new(0),
+            late: Cell::new(0),
             room: RefCell::new(Room::new(room)),
             waiting: Cell::new(0),
             freed: Notify::new(),
@@ -138,10 +146,21 @@ impl Destination {
     }
 
     /// A first byte of a path of that kind came after so long.
-    pub fn note_first_byte(&self, kind: usize, first_byte_ms: u64) {
+    pub fn note_first_byte(&self, kind: usize, first_byte_ms: u64, now_ms: u64) {
+        self.answered_ms.set(now_ms);
         if let Some(times) = self.first_bytes.borrow_mut().get_mut(kind) {
             times.note(first_byte_ms);
         }
+    }
+
+    /// One more request waits for unusually long, until this is dropped.
+    pub fn note_late(&self) -> Queued<'_> {
+        Queued::new(&self.late)
+    }
+
+    /// Whether it is silent to everybody, and not slow with one request: several wait, and nobody got anything since.
+    pub fn is_silent_since(&self, began_ms: u64) -> bool {
+        self.late.get() >= SILENT_TOGETHER && self.answered_ms.get() < began_ms
     }
 
     /// What the times of late say of paths of that kind.

@@ -67,6 +67,11 @@ impl Route {
         is_allowed
     }
 
+    /// Whether another may be asked while the first is silent to everybody; charged if so, as any attempt more is.
+    pub fn may_leave_silent(&self, next: &Destination) -> bool {
+        next.stance(self.edge.now_ms()) == Stance::Well && self.spend(next)
+    }
+
     fn spend(&self, next: &Destination) -> bool {
         let now_ms = self.edge.now_ms();
         let (mut service, mut own) = (self.site.budget.borrow_mut(), next.budget.borrow_mut());

@@ -201,6 +201,8 @@ impl Walk {
             destination.with_first_bytes(kind_of(order.head.path()), |one| one.hedge_after_ms(most_ms));
         let (mut nothing, mut nothing_too) = (None, None);
         let mut first = pin!(self.ask(order, provider, destination, &mut nothing));
+        let began_ms = self.route.edge.now_ms();
+        let mut late = None;
         let mut timer = self.route.site.take_timer();
         let mut until = timer_moment() + Duration::from_millis(after_ms.unwrap_or(most_ms));
         let other = loop {
@@ -209,8 +211,9 @@ impl Walk {
                 came = &mut first => return Ok((came?, None)),
                 () = poll_fn(|cx| timer.poll(cx, until)) => {}
             }
+            late.get_or_insert_with(|| destination.note_late());
             let other = self.route.destination(next);
-            if let Some(other) = other.filter(|other| self.may_overtake(destination, other)) {
+            if let Some(other) = other.filter(|other| self.may_overtake(destination, other, began_ms)) {
                 break other;
             }
             until = timer_moment() + OVERTAKE_AGAIN;
@@ -234,13 +237,15 @@ impl Walk {
         }
     }
 
-    /// Beside one that looks well only within the hedges' budget; one that others found failing meanwhile is left.
-    fn may_overtake(&self, silent: &Destination, other: &Destination) -> bool {
+    /// Beside one that looks well only within the hedges' budget; one that others found failing meanwhile is left, and
+    /// one that is silent to everybody.
+    fn may_overtake(&self, silent: &Destination, other: &Destination, began_ms: u64) -> bool {
         let now_ms = self.route.edge.now_ms();
         let is_left = matches!(silent.stance(now_ms), Stance::SteppedBack | Stance::Trial)
             && other.stance(now_ms) == Stance::Well
             && self.route.go_on(silent, other).is_some();
-        is_left || self.route.may_hedge(other)
+        let is_silent = || silent.is_silent_since(began_ms) && self.route.may_leave_silent(other);
+        is_left || self.route.may_hedge(other) || is_silent()
     }
 
     /// Nobody will know how long it had taken. Once is chance, and says nothing of the provider; several times in a row
@@ -308,7 +313,8 @@ impl Walk {
                 return Err(failure.reached);
             }
         };
-        attempted.destination.note_first_byte(kind_of(order.head.path()), u64::from(attempted.first_byte_ms));
+        let (kind, now_ms) = (kind_of(order.head.path()), self.route.edge.now_ms());
+        attempted.destination.note_first_byte(kind, u64::from(attempted.first_byte_ms), now_ms);
         let reason = self.judged(order, &response);
         if reason != Reason::Ok {
             self.failed(&attempted, reason, attempted.first_byte_ms);
