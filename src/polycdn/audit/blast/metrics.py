@@ -219,9 +219,10 @@ def any_critical(survey: Survey) -> int:
 def lorenz(role: RoleCount, points: int = 60) -> tuple[tuple[float, float], ...]:
     """(share of the providers, share of the edges that the smallest of them carry), from (0, 0) to (1, 1)."""
     curve, providers, edges = [(0.0, 0.0)], 0, 0
+    all_providers, all_edges = role.providers, role.edges
     for size, count in reversed(role.sizes):
         providers, edges = providers + count, edges + size * count
-        curve.append((providers / role.providers, edges / role.edges))
+        curve.append((providers / all_providers, edges / all_edges))
     stride = max(1, len(curve) // points)
     return (*curve[:-1:stride], curve[-1])
 

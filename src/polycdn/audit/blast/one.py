@@ -1,5 +1,9 @@
 """All metrics of one provider, from the files, without surveying everybody else."""
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Final
 
 from polycdn.audit.blast.closure import Closure
@@ -22,32 +26,50 @@ CASES_MAX: Final = 64
 
 
 def one_radius(engine: Engine, asked: Question, provider: str) -> Radius:
-    """The same figures as in a whole look. Only edges that lead to the provider are looked at twice."""
+    """The same figures as in a whole look. Only the sites of edges that lead to the provider are read."""
     closure = Closure(leans_of(engine, asked.providers) if asked.providers else ())
     sites = sites_table(engine, asked.sites)
     fallen = closure.fallen((provider,))
-    hits = engine.keep("hits", _hits(engine, sites, _marks(closure, provider, fallen)))
-    together = _redundant_gone(engine, sites, hits, fallen) if len(fallen) > 1 else 0
-    roles = hits.filter((hits["mark"] & USES) > 0).select("role").distinct()
-    # A mark moves up by four places on a critical edge, so that one number a site holds all claims.
-    held = hits.select("site", mark=(hits["mark"] * hits["critical"].ifelse(17, 1)).cast("int16"))
-    per_site = held.group_by("site").aggregate(mark=held["mark"].bit_or())
-    sums = {
-        name: (per_site["mark"] & mark > 0).cast("int64").sum().fill_null(0)
-        for name, mark in (("direct", USES), ("own", USES << 4), ("impact", NEEDS << 4), ("gone", FALLS << 4))
-    }
-    ((concentration, direct, own, impact, gone),) = engine.rows(
-        per_site.aggregate(sites=per_site.count(), **sums)
-    )
+    hits = _hits(engine, sites, _marks(closure, provider, fallen))
+    kinds = engine.rows(hits.select("role", "provider", "critical").distinct())
+    spare = Counter(role for role, name, critical in kinds if name in fallen and not critical)
+    crowded = sorted(role for role, names in spare.items() if names > 1)
+    (concentration, direct, own, impact, gone, several) = _reached(engine, hits, crowded)
     return Radius(
         provider,
-        tuple(sorted(role for (role,) in engine.rows(roles))),
-        int(direct),
-        int(concentration),
-        int(own),
-        int(impact),
-        int(gone) + together,
+        tuple(sorted({role for role, name, _ in kinds if name == provider})),
+        direct,
+        concentration,
+        own,
+        impact,
+        gone + (_redundant_gone(engine, sites, hits, fallen, crowded) if several else 0),
     )
+
+
+def _reached(engine: Engine, hits: "ir.Table", crowded: Sequence[str]) -> tuple[int, ...]:
+    """Sites: all, with the provider, critically, critically by any path, gone, with several spare in a role.
+
+    `crowded` = roles in which several providers fall that are somebody's redundant ones.
+    """
+    import ibis
+
+    keys = engine.site_keys(hits["site"])
+    # A mark moves up by four places on a critical edge, so that one number a site holds all claims.
+    mark = (hits["mark"] * hits["critical"].ifelse(17, 1)).cast("int16")
+    is_spare = ~hits["critical"] & ((hits["mark"] & FALLS) > 0)
+    spare = {f"spare_{i}": is_spare & (hits["role"] == role) for i, role in enumerate(crowded)}
+    held = hits.select(**keys, mark=mark, **spare)
+    per_site = held.group_by([*keys]).aggregate(
+        mark=held["mark"].bit_or(), **{name: held[name].cast("int32").sum() for name in spare}
+    )
+    claims = {
+        name: (per_site["mark"] & mark) > 0
+        for name, mark in (("direct", USES), ("own", USES << 4), ("impact", NEEDS << 4), ("gone", FALLS << 4))
+    }
+    claims["several"] = reduce(or_, (per_site[name] > 1 for name in spare), ibis.literal(False))
+    sums = {name: claim.cast("int64").sum().fill_null(0) for name, claim in claims.items()}
+    (row,) = engine.rows(per_site.aggregate(sites=per_site.count(), **sums))
+    return tuple(map(int, row))
 
 
 def _marks(closure: Closure, provider: str, fallen: frozenset[str]) -> dict[str, int]:
@@ -59,25 +81,26 @@ def _marks(closure: Closure, provider: str, fallen: frozenset[str]) -> dict[str,
 
 
 def _hits(engine: Engine, sites: "ir.Table", marks: dict[str, int]) -> "ir.Table":
-    """site, role, critical, mark of the edges to the providers that have marks."""
+    """The edges to the providers that have marks, with `mark`."""
+    import ibis
+
     if len(marks) <= CASES_MAX:
-        mark = sites["provider"].cases(*marks.items(), else_=0)
-        marked = sites.filter(mark > 0).mutate(mark=mark.cast("int16"))
-    else:
-        known = engine.small("marks", {"provider": "string", "mark": "int64"}, list(marks.items()))
-        marked = sites.inner_join(known, "provider")
-        marked = marked.mutate(mark=marked["mark"].cast("int16"))
-    return marked.select("site", "role", "critical", "mark")
+        is_hit = sites["provider"].cases(*((name, 1) for name in marks), else_=0) > 0
+        ((common, _),) = Counter(marks.values()).most_common(1)
+        others = [(name, mark) for name, mark in marks.items() if mark != common]
+        mark = sites["provider"].cases(*others, else_=common) if others else ibis.literal(common)
+        return sites.filter(is_hit).mutate(mark=mark)
+    known = engine.small("marks", {"provider": "string", "mark": "int64"}, list(marks.items()))
+    return sites.inner_join(known, "provider")
 
 
-def _redundant_gone(engine: Engine, sites: "ir.Table", hits: "ir.Table", fallen: frozenset[str]) -> int:
+def _redundant_gone(
+    engine: Engine, sites: "ir.Table", hits: "ir.Table", fallen: frozenset[str], crowded: Sequence[str]
+) -> int:
     """Sites that lose a role only because all of its redundant providers fall together."""
-    spare = hits.filter(~hits["critical"] & ((hits["mark"] & FALLS) > 0))
+    spare = hits.filter(~hits["critical"] & ((hits["mark"] & FALLS) > 0) & hits["role"].isin(crowded))
     groups = spare.group_by("site", "role").aggregate(hit=spare.count())
     several = engine.keep("several", groups.filter(groups["hit"] > 1).select("site").distinct())
-    ((found,),) = engine.rows(several.aggregate(sites=several.count()))
-    if not found:
-        return 0
     theirs = sites.semi_join(several, "site")
     theirs = theirs.mutate(hit=theirs["provider"].isin(sorted(fallen)))
     by_role = theirs.group_by("site", "role").aggregate(

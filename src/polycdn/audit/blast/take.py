@@ -169,14 +169,12 @@ def _encoded(engine: Engine, sites: "ir.Table", told: _Told) -> "ir.Table":
     joined = shown.left_join(known, ["role", "provider", "claims"])
 
     def everybody_else(word: int) -> "ir.Value":
-        worths = [[told.worth(field, claims + 1)[word] for claims in range(4)] for field in told.fields]
-        return joined["role"].cases(
-            *(
-                (field.role, joined["claims"].cases(*((i, float(w)) for i, w in enumerate(row)), else_=0.0))
-                for field, row in zip(told.fields, worths, strict=True)
-            ),
-            else_=0.0,
-        )
+        here = [field for field in told.fields if field.word == word]
+        worths = {f.role: [ibis.literal(f.worth(claims + 1), "float64") for claims in range(4)] for f in here}
+        by_claims = {
+            role: joined["claims"].cases(*enumerate(row), else_=row[0]) for role, row in worths.items()
+        }
+        return joined["role"].cases(*by_claims.items(), else_=ibis.literal(0, "float64"))
 
     return joined.select(
         *keys,
