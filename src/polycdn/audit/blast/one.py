@@ -51,8 +51,6 @@ def _reached(engine: Engine, hits: "ir.Table", crowded: Sequence[str]) -> tuple[
 
     `crowded` = roles in which several providers fall that are somebody's redundant ones.
     """
-    import ibis
-
     keys = engine.site_keys(hits["site"])
     # A mark moves up by four places on a critical edge, so that one number a site holds all claims.
     mark = (hits["mark"] * hits["critical"].ifelse(17, 1)).cast("int16")
@@ -66,7 +64,7 @@ def _reached(engine: Engine, hits: "ir.Table", crowded: Sequence[str]) -> tuple[
         name: (per_site["mark"] & mark) > 0
         for name, mark in (("direct", USES), ("own", USES << 4), ("impact", NEEDS << 4), ("gone", FALLS << 4))
     }
-    claims["several"] = reduce(or_, (per_site[name] > 1 for name in spare), ibis.literal(False))
+    claims["several"] = reduce(or_, (per_site[name] > 1 for name in spare), per_site["mark"] < 0)
     sums = {name: claim.cast("int64").sum().fill_null(0) for name, claim in claims.items()}
     (row,) = engine.rows(per_site.aggregate(sites=per_site.count(), **sums))
     return tuple(map(int, row))
