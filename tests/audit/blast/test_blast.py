@@ -115,6 +115,17 @@ def test_the_order_of_rows_does_not_matter(duckdb, tmp_path, sites, leans):
     assert there == back
 
 
+def test_a_table_counted_in_parts_gives_the_same_answers(duckdb, tmp_path, monkeypatch):
+    crowd = {(f"s{i}", "dns", NAMES[i % 4]): (i % 3 > 0, i % 7 == 0) for i in range(200)}
+    crowd |= {(f"s{i}", "cdn", NAMES[i % 5]): (True, False) for i in range(0, 200, 2)}
+    crowd |= {("s1", "ca", name): (False, False) for name in NAMES}
+    asked = write_tables(tmp_path, crowd)
+    whole = look(duckdb, asked)
+    monkeypatch.setattr("polycdn.audit.blast.engine.ROW_BYTES", 2_000_000)
+    assert len(duckdb.parts(duckdb.read(asked.sites), 305)) == 2
+    assert look(duckdb, asked) == whole
+
+
 @given(st.integers(1, 300), st.data())
 def test_a_sum_tells_its_two_kinds(kinds, data):
     field = fields_of({"dns": kinds}, 15)[0]

@@ -169,7 +169,7 @@ def _hash(text: "ir.StringValue") -> "ir.IntegerValue":
     import ibis
 
     @ibis.udf.scalar.builtin(name="hash", signature=((str,), "uint64"))
-    def hash_of(name):  # type: ignore[no-untyped-def]  # DuckDB has the body
+    def hash_of(text):  # type: ignore[no-untyped-def]  # DuckDB has the body
         ...
 
     number: ir.IntegerValue = hash_of(text)
