@@ -52,22 +52,31 @@ def _reached(engine: Engine, hits: "ir.Table", crowded: Sequence[str]) -> tuple[
     `crowded` = roles in which several providers fall that are somebody's redundant ones.
     """
     keys = engine.site_keys(hits["site"])
-    # A mark moves up by four places on a critical edge, so that one number a site holds all claims.
-    mark = (hits["mark"] * hits["critical"].ifelse(17, 1)).cast("int16")
-    is_spare = ~hits["critical"] & ((hits["mark"] & FALLS) > 0)
-    spare = {f"spare_{i}": is_spare & (hits["role"] == role) for i, role in enumerate(crowded)}
-    held = hits.select(**keys, mark=mark, **spare)
-    per_site = held.group_by([*keys]).aggregate(
-        mark=held["mark"].bit_or(), **{name: held[name].cast("int32").sum() for name in spare}
-    )
+    needed = hits["critical"]
     claims = {
-        name: (per_site["mark"] & mark) > 0
-        for name, mark in (("direct", USES), ("own", USES << 4), ("impact", NEEDS << 4), ("gone", FALLS << 4))
+        "direct": _has(hits, USES),
+        "own": needed & _has(hits, USES),
+        "impact": needed & _has(hits, NEEDS),
+        "gone": needed & _has(hits, FALLS),
     }
-    claims["several"] = reduce(or_, (per_site[name] > 1 for name in spare), per_site["mark"] < 0)
-    sums = {name: claim.cast("int64").sum().fill_null(0) for name, claim in claims.items()}
+    is_spare = ~needed & _has(hits, FALLS)
+    spare = {f"spare_{i}": is_spare & (hits["role"] == role) for i, role in enumerate(crowded)}
+    held = hits.select(**keys, **claims, **spare)
+    per_site = held.group_by([*keys]).aggregate(
+        **{name: held[name].any() for name in claims},
+        **{name: held[name].cast("int32").sum() for name in spare},
+    )
+    found = {name: per_site[name] for name in claims}
+    if spare:
+        found["several"] = reduce(or_, (per_site[name] > 1 for name in spare))
+    sums = {name: each.cast("int64").sum().fill_null(0) for name, each in found.items()}
     (row,) = engine.rows(per_site.aggregate(sites=per_site.count(), **sums))
-    return tuple(map(int, row))
+    return (*map(int, row), *(() if spare else (0,)))
+
+
+def _has(hits: "ir.Table", mark: int) -> "ir.BooleanValue":
+    has: ir.BooleanValue = (hits["mark"] & mark) > 0
+    return has
 
 
 def _marks(closure: Closure, provider: str, fallen: frozenset[str]) -> dict[str, int]:
