@@ -84,6 +84,8 @@ JOINED = {
 }
 """Company -> other spellings of it in the two data sets."""
 SAME = {other: name for name, others in JOINED.items() for other in others}
+THIRD = ("google3rd",)
+"""Marked as private in imc2020, although the name says what it is: Google's name servers for customers."""
 SITES = ("site", "role", "provider", "critical", "party", "rank")
 
 
@@ -113,7 +115,8 @@ def imc2020(folder: Path, out: Path, is_joined: bool = True) -> None:
     for role, column in (("dns", "provider"), ("cdn", "provider"), ("ca", "ca")):
         for row in rows_of(folder / f"site_{role}.csv.gz"):
             key = (row["site"], role, name(row[column]))
-            found[key] = (*key, row["critical"], row.get("party") or "third", row["rank"])
+            party = "third" if row.get("provider") in THIRD else row.get("party") or "third"
+            found[key] = (*key, row["critical"], party, row["rank"])
     write(out / "sites.csv", SITES, list(found.values()))
     by_domain = {row["ns_domain"]: row["provider"] for row in rows_of(folder / "ns_groups.csv")}
     edges: dict[tuple[str, str], set[str]] = defaultdict(set)

@@ -115,6 +115,28 @@ def test_the_order_of_rows_does_not_matter(duckdb, tmp_path, sites, leans):
     assert there == back
 
 
+def test_a_table_counted_in_parts_gives_the_same_answers(duckdb, tmp_path, monkeypatch):
+    crowd = {(f"s{i}", "dns", NAMES[i % 4]): (i % 3 > 0, i % 7 == 0) for i in range(200)}
+    crowd |= {(f"s{i}", "cdn", NAMES[i % 5]): (True, False) for i in range(0, 200, 2)}
+    crowd |= {("s1", "ca", name): (False, False) for name in NAMES}
+    asked = write_tables(tmp_path, crowd)
+    whole = look(duckdb, asked)
+    monkeypatch.setattr("polycdn.audit.blast.engine.ROW_BYTES", 2_000_000)
+    assert len(duckdb.parts(duckdb.read(asked.sites), 305)) == 2
+    assert look(duckdb, asked) == whole
+
+
+def test_one_provider_on_whom_many_hang_is_the_same_by_a_join(duckdb, tmp_path, monkeypatch):
+    sites = {(f"s{i}", ROLES[i % 3], NAMES[i % 5]): (i % 2 > 0, False) for i in range(60)}
+    sites |= {("s1", "dns", "Ada"): (False, False), ("s1", "dns", "Bob"): (False, False)}
+    leans = (Lean("Ada", "dns", "Eve", True), Lean("Bob", "dns", "Eve", True))
+    asked = write_tables(tmp_path, sites, leans)
+    by_cases = one_radius(duckdb, asked, "Eve")
+    monkeypatch.setattr("polycdn.audit.blast.one.CASES_MAX", 0)
+    assert one_radius(duckdb, asked, "Eve") == by_cases
+    assert by_cases.unreachable == read_plainly(sites, leans, {"Eve"})[0]
+
+
 @given(st.integers(1, 300), st.data())
 def test_a_sum_tells_its_two_kinds(kinds, data):
     field = fields_of({"dns": kinds}, 15)[0]
@@ -266,5 +288,6 @@ def test_spark_gives_the_same_answers(duckdb, tmp_path):
     spark = open_engine("spark", 1_024)
     try:
         assert look(spark, asked) | {"engine": ""} == look(duckdb, asked) | {"engine": ""}
+        assert one_radius(spark, asked, "Eve") == one_radius(duckdb, asked, "Eve")
     finally:
         spark.close()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ENGINES: Final = ("duckdb", "spark")
 MEMORY_MIB: Final = 5_120
 """What DuckDB may hold; a table of names in flight may exceed it somewhat, so that 8 GiB are never needed."""
+ROW_BYTES: Final = 64
+"""What a row takes while sites are grouped: hash, two keys, count and two sums."""
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 
 
@@ -26,11 +28,15 @@ class Engine(Protocol):
         ...
 
     def small(self, name: str, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> "ir.Table":
-        """A table of a few rows out of this program; `columns` names and types (string, int64)."""
+        """A table of a few rows out of this program; `columns` names and types (string, int64, float64)."""
         ...
 
-    def site_key(self, site: "ir.StringValue") -> "ir.Value":
-        """What sites are told apart by: the name, or a number that stands for it."""
+    def site_keys(self, site: "ir.StringValue") -> "dict[str, ir.Value]":
+        """What sites are told apart by: the name, or numbers that stand for it. Columns by name."""
+        ...
+
+    def parts(self, sites: "ir.Table", _rows: int) -> "list[ir.Table]":
+        """The table (of that many rows) in parts that fit into memory; a site is in one part only."""
         ...
 
     def keep(self, name: str, table: "ir.Table") -> "ir.Table":
@@ -77,6 +83,7 @@ class DuckEngine:
             "preserve_insertion_order": False,
         }
         self._base = duckdb.connect(config=settings)
+        self._memory_mib = memory_mib
         self._files = 0
 
     def read(self, paths: Sequence[Path]) -> "ir.Table":
@@ -106,7 +113,7 @@ class DuckEngine:
 
     def small(self, name: str, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> "ir.Table":
         """A table of a few rows out of this program."""
-        kinds = {"string": "VARCHAR", "int64": "BIGINT"}
+        kinds = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}
         told = ", ".join(f'"{column}" {kinds[kind]}' for column, kind in columns.items())
         self._base.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({told})")
         if rows:
@@ -115,19 +122,22 @@ class DuckEngine:
             self._base.execute(f"INSERT INTO {name} SELECT {parts}", lists)
         return self._table(name)
 
-    def site_key(self, site: "ir.StringValue") -> "ir.Value":
-        """A 64-bit hash of the name, which halves the memory.
+    def site_keys(self, site: "ir.StringValue") -> "dict[str, ir.Value]":
+        """Two 64-bit hashes, of the name and of the name after a letter: less memory than names need.
 
-        Of 36 million sites, any two have the same one with a chance of 36e6² / 2^65, 1 in 28,000.
+        Of n sites, any two have the same 128 bits with a chance of n² / 2^129: 2e-24 for 36 million. The
+        letter moves every byte to another place of the hash's blocks: one hash says nothing of the other.
         """
         import ibis
 
-        @ibis.udf.scalar.builtin(name="hash", signature=((str,), "uint64"))
-        def hash_of(name):  # type: ignore[no-untyped-def]  # DuckDB has the body
-            ...
+        return {"site_1": _hash(site), "site_2": _hash(ibis.literal("x") + site)}
 
-        key: ir.Value = hash_of(site)
-        return key
+    def parts(self, sites: "ir.Table", _rows: int) -> "list[ir.Table]":
+        """By hash of the site. DuckDB keeps nearly every row when a site's rows lie far apart."""
+        count = -(-_rows * ROW_BYTES // (self._memory_mib * 1_048_576 * 6 // 10))
+        if count <= 1:
+            return [sites]
+        return [sites.filter(_hash(sites["site"]) % count == part) for part in range(count)]
 
     def keep(self, name: str, table: "ir.Table") -> "ir.Table":
         """The table, computed once and kept. Raises ConfigError when a file turns out to be broken."""
@@ -153,6 +163,17 @@ class DuckEngine:
         """Gives memory and disk back."""
         self._base.close()
         self._spill.cleanup()
+
+
+def _hash(text: "ir.StringValue") -> "ir.IntegerValue":
+    import ibis
+
+    @ibis.udf.scalar.builtin(name="hash", signature=((str,), "uint64"))
+    def hash_of(text):  # type: ignore[no-untyped-def]  # DuckDB has the body
+        ...
+
+    number: ir.IntegerValue = hash_of(text)
+    return number
 
 
 def suffix_of(paths: Sequence[Path]) -> str:

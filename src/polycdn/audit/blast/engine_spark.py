@@ -58,13 +58,17 @@ class SparkEngine:
 
     def small(self, name: str, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> "ir.Table":
         """A table of a few rows out of this program."""
-        kinds = {"string": "string", "int64": "bigint"}
+        kinds = {"string": "string", "int64": "bigint", "float64": "double"}
         told = ", ".join(f"`{column}` {kinds[kind]}" for column, kind in columns.items())
-        return self._named(name, self._session.createDataFrame(list(rows), told))
+        return self._named(name, self._session.createDataFrame([_typed(row, columns) for row in rows], told))
 
-    def site_key(self, site: "ir.StringValue") -> "ir.Value":
+    def site_keys(self, site: "ir.StringValue") -> "dict[str, ir.Value]":
         """The name itself."""
-        return site
+        return {"site": site}
+
+    def parts(self, sites: "ir.Table", _rows: int) -> "list[ir.Table]":
+        """The table as it is: Spark splits it by itself."""
+        return [sites]
 
     def keep(self, name: str, table: "ir.Table") -> "ir.Table":
         """The table, computed once and kept."""
@@ -87,3 +91,9 @@ class SparkEngine:
     def close(self) -> None:
         """Ends the session."""
         self._session.stop()
+
+
+def _typed(row: tuple[Any, ...], columns: dict[str, str]) -> tuple[Any, ...]:
+    """Spark takes no integers for doubles."""
+    kinds = zip(row, columns.values(), strict=True)
+    return tuple(float(value) if kind == "float64" else value for value, kind in kinds)

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import and_, or_
 
 from polycdn.audit.blast.closure import Closure
 from polycdn.audit.blast.survey import Member, RoleCount, Signature, Survey, by_members
@@ -124,30 +125,40 @@ def radii(survey: Survey, closure: Closure) -> tuple[Radius, ...]:
 
 
 def _counted(survey: Survey, reaches: "Reaches") -> tuple[Counter[str], ...]:
-    """Sites by provider in each of the five ways; sets of providers are bits of integers, for speed."""
-    bits: dict[str, int] = {}
-    memory: dict[tuple[int, tuple[Member, ...]], tuple[int, ...]] = {}
-    by_mask: tuple[Counter[int], ...] = tuple(Counter() for _ in range(5))
-    for signature in survey.signatures:
-        masks = [0] * 5
-        for part in enumerate(signature.members):
-            if part not in memory:
-                memory[part] = tuple(
-                    sum(bits.setdefault(name, 1 << len(bits)) for name in names)
-                    for names in reaches.of(*part).ways
-                )
-            masks = [mask | more for mask, more in zip(masks, memory[part], strict=True)]
-        for counter, mask in zip(by_mask, masks, strict=True):
-            counter[mask] += signature.sites
+    """Sites by provider in each of the five ways.
+
+    Counted by role, less what that counts twice; sets of (provider, way) are bits of integers, for speed.
+    """
+    bits: dict[tuple[str, int], int] = {}
     found: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
-    names = list(bits)
-    for masked, by_name in zip(by_mask, found, strict=True):
-        for mask, sites in masked.items():
-            while mask:
-                lowest = mask & -mask
-                by_name[names[lowest.bit_length() - 1]] += sites
-                mask ^= lowest
+    sites = [signature.sites for signature in survey.signatures]
+    seen = [0] * len(sites)
+    twice: Counter[int] = Counter()
+    for index in range(len(survey.roles)):
+        column = [signature.members[index] for signature in survey.signatures]
+        masks = {members: _mask(reaches.of(index, members), bits) for members in set(column)}
+        for members, count in by_members(survey.signatures, index).items():
+            for way, names in enumerate(reaches.of(index, members).ways):
+                for name in names:
+                    found[way][name] += count
+        row = [masks[members] for members in column]
+        for mask, count in zip(map(and_, seen, row), sites, strict=True):
+            if mask:
+                twice[mask] += count
+        seen = list(map(or_, seen, row))
+    keys = list(bits)
+    for mask, count in twice.items():
+        while mask:
+            lowest = mask & -mask
+            name, way = keys[lowest.bit_length() - 1]
+            found[way][name] -= count
+            mask ^= lowest
     return found
+
+
+def _mask(reach: _Reach, bits: dict[tuple[str, int], int]) -> int:
+    ways = enumerate(reach.ways)
+    return sum(bits.setdefault((name, way), 1 << len(bits)) for way, names in ways for name in names)
 
 
 def _alone(survey: Survey, apart: set[str]) -> list[Radius]:
@@ -197,19 +208,21 @@ def _role(survey: Survey, index: int, role: RoleCount, tops: tuple[int, ...]) ->
 
 def any_critical(survey: Survey) -> int:
     """Sites that hang critically on a third party in any role."""
-    return sum(
-        signature.sites
-        for signature in survey.signatures
-        if any(needed and not private for members in signature.members for _, needed, private in members)
-    )
+    hanging = [False] * len(survey.signatures)
+    for index in range(len(survey.roles)):
+        column = [signature.members[index] for signature in survey.signatures]
+        hangs = {each: any(needed and not private for _, needed, private in each) for each in set(column)}
+        hanging = [was or hangs[members] for was, members in zip(hanging, column, strict=True)]
+    return sum(each.sites for each, hangs_on in zip(survey.signatures, hanging, strict=True) if hangs_on)
 
 
 def lorenz(role: RoleCount, points: int = 60) -> tuple[tuple[float, float], ...]:
     """(share of the providers, share of the edges that the smallest of them carry), from (0, 0) to (1, 1)."""
     curve, providers, edges = [(0.0, 0.0)], 0, 0
+    all_providers, all_edges = role.providers, role.edges
     for size, count in reversed(role.sizes):
         providers, edges = providers + count, edges + size * count
-        curve.append((providers / role.providers, edges / role.edges))
+        curve.append((providers / all_providers, edges / all_edges))
     stride = max(1, len(curve) // points)
     return (*curve[:-1:stride], curve[-1])
 
@@ -218,20 +231,25 @@ def condensed(survey: Survey, closure: Closure, candidates: Iterable[str]) -> tu
     """The signatures with everybody on whom no candidate has an effect made anonymous: far fewer."""
     wanted = set(candidates)
     hit = {name for each in wanted for name in closure.dependents(each)}
-    memory: dict[tuple[int, tuple[Member, ...]], tuple[Member, ...]] = {}
-    found: Counter[tuple[tuple[tuple[Member, ...], ...], bool]] = Counter()
-    for signature in survey.signatures:
-        shown = []
-        for index, members in enumerate(signature.members):
-            key = index, members
-            if key not in memory:
-                names = survey.roles[index].names
-                plain = [
-                    (number if names[number] in hit else 0, critical, False)
-                    for number, critical, _ in members
-                ]
-                is_moved = any(number for number, _, _ in plain)
-                memory[key] = tuple(sorted(plain)) if is_moved else ()
-            shown.append(memory[key])
-        found[tuple(shown), signature.is_top] += signature.sites
-    return tuple(Signature(members, is_top, sites) for (members, is_top), sites in found.items())
+    shown: list[list[tuple[Member, ...]]] = []
+    columns: list[list[int]] = []
+    for index, role in enumerate(survey.roles):
+        column = [signature.members[index] for signature in survey.signatures]
+        plain = {members: _condensed(members, role.names, hit) for members in set(column)}
+        shown.append(sorted(set(plain.values())))
+        place = {members: number for number, members in enumerate(shown[-1])}
+        numbers = {members: place[less] for members, less in plain.items()}
+        columns.append([numbers[members] for members in column])
+    found: Counter[tuple[int, ...]] = Counter()
+    tops = [signature.is_top for signature in survey.signatures]
+    for key, signature in zip(zip(tops, *columns, strict=True), survey.signatures, strict=True):
+        found[key] += signature.sites
+    return tuple(
+        Signature(tuple(shown[index][number] for index, number in enumerate(numbers)), bool(is_top), sites)
+        for (is_top, *numbers), sites in found.items()
+    )
+
+
+def _condensed(members: tuple[Member, ...], names: tuple[str, ...], hit: set[str]) -> tuple[Member, ...]:
+    plain = [(number if names[number] in hit else 0, critical, False) for number, critical, _ in members]
+    return tuple(sorted(plain)) if any(number for number, _, _ in plain) else ()

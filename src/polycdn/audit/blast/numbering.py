@@ -9,8 +9,8 @@ of edges would, as long as the site has at most two edges in a role; sites with 
 from dataclasses import dataclass
 from typing import Final
 
-WORD_BITS: Final = 62
-"""A sum must fit into a signed 64-bit integer."""
+WORD_BITS: Final = 52
+"""Sums are doubles, which take half the room of a sum of 64-bit integers; up to 2^53 they are exact."""
 
 
 @dataclass(frozen=True, slots=True)

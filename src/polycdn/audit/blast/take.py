@@ -7,7 +7,7 @@
 4. Sites with more than two edges in a role are read one by one.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,8 @@ EDGES_MAX: Final = 15
 """Edges of one site that a sum can hold; sites with more are read one by one."""
 BIGGEST: Final = 16
 SEVERAL_ROLES_MAX: Final = 500
+APART_MAX: Final = 500_000
+"""Providers told apart in a role; the numbers of more would not fit into a sum."""
 ROLES_MAX: Final = 32
 LISTED: Final = 1_000
 
@@ -52,12 +54,10 @@ def take(engine: Engine, paths: Sequence[Path], wish: Wish) -> Survey:
     several, left_over = _several_roles(engine, counts)
     apart = wish.apart | set(_biggest(engine, counts, BIGGEST)) | several
     names = _names(engine, counts, apart, tuple(sizes))
-    kinds = {role: 4 * len(found) for role, found in names.items()}
-    fields = fields_of(kinds, EDGES_MAX)
-    known = engine.small("known_providers", _known_columns(fields), _known_rows(names))
-    told = _encoded(sites, known, fields, engine.site_key)
-    sums = engine.keep("site_sums", _sums(told, fields, wish.top))
-    signatures = _read(engine, sums, fields) + _odd(engine, sums, told, fields)
+    told = _Told(names, fields_of(_kinds(names, paths), EDGES_MAX))
+    edges = sum(size * count for found in sizes.values() for size, count in found)
+    sums = _sums(engine, sites, edges, told, wish.top)
+    signatures = _read(engine, sums, told) + _odd(engine, sums, sites, told)
     _refuse_repeated(signatures, names, paths)
     return Survey(
         sites=sum(each.sites for each in signatures),
@@ -66,6 +66,15 @@ def take(engine: Engine, paths: Sequence[Path], wish: Wish) -> Survey:
         signatures=signatures,
         tail_sites=_tail_sites(engine, sites, counts, apart) if left_over else (),
     )
+
+
+def _kinds(names: dict[str, tuple[str, ...]], paths: Sequence[Path]) -> dict[str, int]:
+    """Kinds of edges by role. Raises ConfigError when there are too many for a sum."""
+    for role, found in names.items():
+        if len(found) > APART_MAX:
+            what = f"{len(found):,} providers of role {role} with providers of their own"
+            raise ConfigError((Fault(str(paths[0]), what, f"at most {APART_MAX:,}", "give fewer of them"),))
+    return {role: 4 * len(found) for role, found in names.items()}
 
 
 def _counts(sites: "ir.Table") -> "ir.Table":
@@ -124,71 +133,97 @@ def _names(
     return {role: ("", *sorted(names)) for role, names in found.items()}
 
 
-def _known_columns(fields: Sequence[Field]) -> dict[str, str]:
-    return {"provider": "string"} | {f"number_{index}": "int64" for index in range(len(fields))}
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where each provider that is told apart stands: by role, its names and its field in the sums."""
+
+    names: dict[str, tuple[str, ...]]
+    fields: tuple[Field, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The columns of the sums."""
+        return tuple(f"word_{word}" for word in range(self.fields[-1].word + 1))
+
+    def worth(self, field: Field, kind: int) -> tuple[int, ...]:
+        """What an edge adds to each word."""
+        return tuple(field.worth(kind) * (field.word == word) for word in range(len(self.words)))
 
 
-def _known_rows(names: dict[str, tuple[str, ...]]) -> list[tuple[Any, ...]]:
-    by_role = [{name: number for number, name in enumerate(found)} for found in names.values()]
-    everybody = sorted({name for found in names.values() for name in found if name})
-    return [(name, *(numbers.get(name, 0) for numbers in by_role)) for name in everybody]
-
-
-def _encoded(
-    sites: "ir.Table",
-    known: "ir.Table",
-    fields: Sequence[Field],
-    key: Callable[["ir.StringValue"], "ir.Value"],
-) -> "ir.Table":
-    """site (its key), rank, role_index, kind: the kind of each edge within its role."""
+def _encoded(engine: Engine, sites: "ir.Table", told: _Told) -> "ir.Table":
+    """The site's keys, rank, role_index, kind of the edge within its role, what it adds to each word."""
     import ibis
 
-    joined = sites.mutate(site=key(sites["site"])).left_join(known, "provider")
-    number = ibis.cases(
-        *((joined["role"] == field.role, joined[f"number_{i}"]) for i, field in enumerate(fields)), else_=0
+    rows = [
+        (field.role, name, claims, 4 * number + claims + 1, *told.worth(field, 4 * number + claims + 1))
+        for field in told.fields
+        for number, name in enumerate(told.names[field.role])
+        if number
+        for claims in range(4)
+    ]
+    types = {"role": "string", "provider": "string", "claims": "int64", "kind": "int64"}
+    known = engine.small("known_providers", types | dict.fromkeys(told.words, "float64"), rows)
+    keys = engine.site_keys(sites["site"])
+    claims = sites["critical"].cast("int64") * 2 + sites["private"].cast("int64")
+    shown = sites.select("role", "provider", "rank", claims=claims, **keys)
+    joined = shown.left_join(known, ["role", "provider", "claims"])
+
+    def everybody_else(word: int) -> "ir.Value":
+        here = [field for field in told.fields if field.word == word]
+        worths = {f.role: [ibis.literal(f.worth(claims + 1), "float64") for claims in range(4)] for f in here}
+        by_claims = {
+            role: joined["claims"].cases(*enumerate(row), else_=row[0]) for role, row in worths.items()
+        }
+        return joined["role"].cases(*by_claims.items(), else_=ibis.literal(0, "float64"))
+
+    return joined.select(
+        *keys,
+        "rank",
+        role_index=joined["role"].cases(*((f.role, i) for i, f in enumerate(told.fields)), else_=0),
+        kind=ibis.coalesce(joined["kind"], joined["claims"] + 1),
+        **{name: ibis.coalesce(joined[name], everybody_else(word)) for word, name in enumerate(told.words)},
     )
-    index = ibis.cases(*((joined["role"] == field.role, i) for i, field in enumerate(fields)), else_=0)
-    claims = joined["critical"].cast("int64") * 2 + joined["private"].cast("int64")
-    kind = number.fill_null(0).cast("int64") * 4 + claims + 1
-    return joined.select("site", "rank", role_index=index.cast("int64"), kind=kind)
 
 
-def _sums(told: "ir.Table", fields: Sequence[Field], top: int) -> "ir.Table":
-    """Sites by their sums; those that cannot be told from their sums stand alone under their name."""
+def _sums(engine: Engine, sites: "ir.Table", edges: int, told: _Told, top: int) -> "ir.Table":
+    """Sites by their sums, part by part; those that their sums do not tell stand alone under their keys."""
     import ibis
 
-    words = range(fields[-1].word + 1)
-    worth = {
-        f"word_{word}": ibis.cases(
-            *(
-                (told["role_index"] == index, _worth(told["kind"], field))
-                for index, field in enumerate(fields)
-                if field.word == word
-            ),
-            else_=0,
-        )
-        for word in words
-    }
-    shown = told.mutate(**worth)
-    totals = {f"word_{word}": shown[f"word_{word}"].sum() for word in words}
-    rank = {"rank": shown["rank"].min()} if top else {}
-    by_site = shown.group_by("site").aggregate(edges=shown.count(), **totals, **rank)
-    is_odd = by_site["edges"] > EDGES_MAX
-    for field in fields:
-        is_odd = is_odd | (_edges_in(by_site[f"word_{field.word}"], field) > 2)
-    is_top = (by_site["rank"] <= top).fill_null(False) if top else ibis.literal(False)
-    keys = {f"word_{word}": is_odd.ifelse(0, by_site[f"word_{word}"].cast("int64")) for word in words}
-    keyed = by_site.select(
-        **keys, is_top=is_top, odd=is_odd.ifelse(by_site["site"], ibis.null(by_site["site"].type()))
+    parts = [
+        engine.keep(f"site_sums_{index}", _part_sums(_encoded(engine, part, told), told, top))
+        for index, part in enumerate(engine.parts(sites, edges))
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    every = ibis.union(*parts, distinct=False)
+    columns = [name for name in every.columns if name != "sites"]
+    return engine.keep("site_sums", every.group_by(columns).aggregate(sites=every["sites"].sum()))
+
+
+def _part_sums(encoded: "ir.Table", told: _Told, top: int) -> "ir.Table":
+    import ibis
+
+    names = [name for name in encoded.columns if name.startswith("site")]
+    totals = {word: encoded[word].sum() for word in told.words}
+    rank = {"rank": encoded["rank"].min()} if top else {}
+    by_site = encoded.group_by(names).aggregate(edges=encoded.count(), **totals, **rank)
+    is_crowd = by_site["edges"] > EDGES_MAX
+    whole = by_site.mutate(**{word: is_crowd.ifelse(0.0, by_site[word]).cast("int64") for word in told.words})
+    is_odd = whole["edges"] > EDGES_MAX
+    for field in told.fields:
+        is_odd = is_odd | (_edges_in(whole[f"word_{field.word}"], field) > 2)
+    is_top = (whole["rank"] <= top).fill_null(False) if top else ibis.literal(False)
+    marked = whole.mutate(is_odd=is_odd, is_top=is_top)
+    keyed = marked.select(
+        "is_top",
+        "is_odd",
+        **{word: marked["is_odd"].ifelse(0, marked[word]) for word in told.words},
+        **{
+            f"odd_{name}": marked["is_odd"].ifelse(marked[name], ibis.null(marked[name].type()))
+            for name in names
+        },
     )
-    columns = [*keys, "is_top", "odd"]
-    return keyed.group_by(columns).aggregate(sites=keyed.count())
-
-
-def _worth(kind: "ir.IntegerValue", field: Field) -> "ir.IntegerValue":
-    """numbering.Field.worth as an expression."""
-    number = kind * (2 * field.prime) + kind * kind % field.prime
-    return ((number + (1 << field.number_bits)) * (1 << field.shift)).cast("int64")
+    return keyed.group_by([*keyed.columns]).aggregate(sites=keyed.count())
 
 
 def _edges_in(word: "ir.IntegerValue", field: Field) -> "ir.IntegerValue":
@@ -199,37 +234,42 @@ def _edges_in(word: "ir.IntegerValue", field: Field) -> "ir.IntegerValue":
     return above & ibis.literal((1 << field.count_bits) - 1, "int64")
 
 
-def _read(engine: Engine, sums: "ir.Table", fields: Sequence[Field]) -> tuple[Signature, ...]:
-    plain = sums.filter(sums["odd"].isnull())
-    words = [f"word_{word}" for word in range(fields[-1].word + 1)]
-    found = []
-    memory: dict[tuple[int, int], tuple[Member, ...]] = {}
-    for *values, is_top, sites in engine.rows(plain.select(*words, "is_top", "sites")):
-        members = []
-        for index, field in enumerate(fields):
-            value = (values[field.word] >> field.shift) & ((1 << field.bits) - 1)
-            if (index, value) not in memory:
-                kinds = field.kinds_of(value)
-                assert kinds is not None, "a site with three edges in a role was not set aside"
-                memory[index, value] = tuple(_member(kind) for kind in kinds)
-            members.append(memory[index, value])
-        found.append(Signature(tuple(members), bool(is_top), int(sites)))
-    return tuple(found)
+def _read(engine: Engine, sums: "ir.Table", told: _Told) -> tuple[Signature, ...]:
+    plain = sums.filter(~sums["is_odd"])
+    rows = engine.rows(plain.select(*told.words, "is_top", "sites"))
+    if not rows:
+        return ()
+    *words, tops, sites = zip(*rows, strict=True)
+    columns = []
+    for field in told.fields:
+        shift, mask = field.shift, (1 << field.bits) - 1
+        values = [word >> shift & mask for word in words[field.word]]
+        members = {value: _members(field, value) for value in set(values)}
+        columns.append([members[value] for value in values])
+    return tuple(map(Signature, zip(*columns, strict=True), tops, sites))
 
 
-def _odd(
-    engine: Engine, sums: "ir.Table", told: "ir.Table", fields: Sequence[Field]
-) -> tuple[Signature, ...]:
+def _members(field: Field, value: int) -> tuple[Member, ...]:
+    kinds = field.kinds_of(value)
+    assert kinds is not None, "a site with three edges in a role was not set aside"
+    return tuple(_member(kind) for kind in kinds)
+
+
+def _odd(engine: Engine, sums: "ir.Table", sites: "ir.Table", told: _Told) -> tuple[Signature, ...]:
     """The sites that were set aside, from their edges."""
-    odd = sums.filter(sums["odd"].notnull()).select(site="odd", is_top="is_top")
-    rows = engine.rows(told.inner_join(odd, "site").select("site", "is_top", "role_index", "kind"))
+    encoded = _encoded(engine, sites, told)
+    aside = sums.filter(sums["is_odd"])
+    names = [name.removeprefix("odd_") for name in sums.columns if name.startswith("odd_")]
+    odd = aside.select("is_top", **{name: aside[f"odd_{name}"] for name in names})
+    rows = engine.rows(encoded.inner_join(odd, names).select("is_top", "role_index", "kind", *names))
     by_site: dict[Any, tuple[bool, list[tuple[int, int]]]] = {}
-    for site, is_top, index, kind in rows:
-        by_site.setdefault(site, (bool(is_top), []))[1].append((index, kind))
+    for is_top, index, kind, *site in rows:
+        by_site.setdefault(tuple(site), (bool(is_top), []))[1].append((index, kind))
     found: dict[tuple[tuple[tuple[Member, ...], ...], bool], int] = {}
     for is_top, pairs in by_site.values():
         members = tuple(
-            tuple(_member(kind) for at, kind in sorted(pairs) if at == index) for index in range(len(fields))
+            tuple(_member(kind) for at, kind in sorted(pairs) if at == index)
+            for index in range(len(told.fields))
         )
         found[members, is_top] = found.get((members, is_top), 0) + 1
     return tuple(Signature(members, is_top, sites) for (members, is_top), sites in sorted(found.items()))
@@ -244,12 +284,14 @@ def _refuse_repeated(
     signatures: Sequence[Signature], names: dict[str, tuple[str, ...]], paths: Sequence[Path]
 ) -> None:
     """Raises ConfigError when a site has the same provider twice in a role."""
-    roles = tuple(names)
     repeated: dict[tuple[str, str], int] = {}
-    for index, role in enumerate(roles):
+    for index, role in enumerate(names):
+        column = [signature.members[index] for signature in signatures]
+        twice = {members: _twice(members) for members in set(column)}
+        if not any(twice.values()):
+            continue
         for members, sites in by_members(signatures, index).items():
-            numbers = [number for number, _, _ in members if number]
-            for number in {each for each in numbers if numbers.count(each) > 1}:
+            for number in twice[members]:
                 key = role, names[role][number]
                 repeated[key] = repeated.get(key, 0) + sites
     if repeated:
@@ -257,6 +299,12 @@ def _refuse_repeated(
         found = f"{count:,} sites with several rows for {role} at {name}"
         allowed = "one row per site, role and provider"
         raise ConfigError((Fault(str(paths[0]), found, allowed, "keep one of each"),))
+
+
+def _twice(members: tuple[Member, ...]) -> frozenset[int]:
+    """Numbers of the providers that are there more than once."""
+    numbers = [number for number, _, _ in members if number]
+    return frozenset(number for number in numbers if numbers.count(number) > 1)
 
 
 def _tail_sites(
