@@ -1,6 +1,8 @@
 """One whole look at a table of sites, as `polycdn blast --json` prints it (docs/blast.md)."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,23 @@ class Question:
 
 def look(engine: Engine, asked: Question) -> dict[str, Any]:
     """Everything about the tables. Raises ConfigError for what is wrong with them or with the question."""
+    with _uncollected():
+        return _look(engine, asked)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for cycles: the tuples have none, and it would visit all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _look(engine: Engine, asked: Question) -> dict[str, Any]:
     closure = Closure(leans_of(engine, asked.providers) if asked.providers else ())
     survey = take(engine, asked.sites, _wish(asked, closure))
     found = radii(survey, closure)
