@@ -182,16 +182,29 @@ def test_a_server_that_drips_costs_its_deadline_and_no_more(tmp_path):
 
 async def audit_with(plan, directory, mapped, name, limits, tls=None):
     """An audit where some addresses lead to servers of the test's own."""
+    open_ends = []
+
+    def remembered(serve):
+        async def serve_one(reader, writer):
+            open_ends.append(writer)
+            await serve(reader, writer)
+
+        return serve_one
+
     async with internet(plan, directory) as means:
         servers = []
         for place, serve in mapped.items():
-            servers.append(await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls))
+            servers.append(await asyncio.start_server(remembered(serve), "127.0.0.1", 0, ssl=tls))
             means.places.moved[place] = ("127.0.0.1", servers[-1].sockets[0].getsockname()[1])
         try:
             return await collect_evidence([Asked(name)], replace(means, limits=limits))
         finally:
             for server in servers:
                 server.close()
+            for writer in open_ends:
+                writer.transport.abort()
+            # While there is a loop that can tell them.
+            await asyncio.gather(*(writer.wait_closed() for writer in open_ends), return_exceptions=True)
 
 
 QUICK_PAGE = replace(QUICK, page_ms=1_000)
