@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,9 @@ from stage import loaded, running
 from test_replay import journal_of
 
 from polycdn.cli.main import main
-from polycdn.run.layout import Layout
-from polycdn.run.running import down
 from polycdn.run.up import Up
 
 COMMAND = (sys.executable, "-c", "from polycdn.cli.main import main; main()")
-
-
-@pytest.fixture
-def folder():
-    """Short, because a Unix socket's path is; whatever runs there is ended."""
-    made = Path(tempfile.mkdtemp(prefix="pcdn-"))
-    yield made
-    asyncio.run(down(Layout(made / "state")))
-    shutil.rmtree(made)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

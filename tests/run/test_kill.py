@@ -2,10 +2,8 @@
 
 import asyncio
 import resource
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,23 +13,13 @@ from stage import FAKES, generation, get, identity, listener, loaded, running, s
 
 from polycdn.journal.scan import segments, verify
 from polycdn.run.clock import Wall
-from polycdn.run.layout import Layout
 from polycdn.run.process import identity_of, read_pid
-from polycdn.run.running import down, overview
+from polycdn.run.running import overview
 from polycdn.run.up import Programs, Up, UpOptions
 
 pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 BACK_MS_MAX = 2_000
-
-
-@pytest.fixture
-def folder():
-    """Short, because a Unix socket's path is; whatever runs there is ended."""
-    made = Path(tempfile.mkdtemp(prefix="pcdn-"))
-    yield made
-    asyncio.run(down(Layout(made / "state")))
-    shutil.rmtree(made)
 
 
 class Visitor:

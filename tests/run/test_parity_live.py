@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,6 @@ from stage import running, until
 
 from polycdn.cli.main import run_command
 from polycdn.config.load import load
-from polycdn.run.layout import Layout
-from polycdn.run.running import down
 from polycdn.run.up import Programs
 
 POLICY = """\
@@ -38,15 +34,6 @@ name = "www"
 hostname = "www.example.org"
 object = ["/health.txt"]
 """
-
-
-@pytest.fixture
-def folder():
-    """Short, because a Unix socket's path is; whatever runs there is ended."""
-    made = Path(tempfile.mkdtemp(prefix="pcdn-"))
-    yield made
-    asyncio.run(down(Layout(made / "state")))
-    shutil.rmtree(made)
 
 
 def written(folder: Path, caches: dict[str, Purgeable]) -> Path:
