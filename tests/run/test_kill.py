@@ -1,6 +1,7 @@
 """Whatever is killed or filled up: the engine, a real one, serves on; what died comes back where it was."""
 
 import asyncio
+import json
 import resource
 import signal
 import sys
@@ -68,11 +69,17 @@ def test_decider_killed_engine_serves_on_and_the_next_one_goes_on_with_the_next_
             assert visitor.bad == []
             assert await generation(up) == before + 1
             assert identity(up, "decider") != killed
+            await until(lambda: _decider_ready(up) != killed.pid, "the next decider answers")
             (service,) = (await say(up, op="status"))["services"]
             assert [forced["why"] for forced in service["forced"]] == ["to be remembered"]
         assert verify(up.layout.journal).broken == ""
 
     asyncio.run(story())
+
+
+def _decider_ready(up: Up) -> int:
+    """The pid of the decider that last told it is ready: it publishes first, and then it answers."""
+    return json.loads(up.layout.ready_file.read_bytes())["pid"]
 
 
 async def _generation_from(up: Up, least: int) -> int:
