@@ -59,8 +59,9 @@ def write_tables(folder: Path, sites, leans=()) -> Question:
 def read_plainly(sites, leans, down):
     """(unreachable, affected, critically reached) by the words of docs/blast.md, one site at a time."""
     fallen, touched, needed = set(down), set(down), set(down)
-    for _ in range(len(NAMES)):
-        for name in NAMES:
+    names = {*NAMES, *(lean.provider for lean in leans)}
+    for _ in names:
+        for name in names:
             mine = [lean for lean in leans if lean.provider == name]
             spare = defaultdict(set)
             for lean in mine:
@@ -135,6 +136,21 @@ def test_one_provider_on_whom_many_hang_is_the_same_by_a_join(duckdb, tmp_path, 
     monkeypatch.setattr("polycdn.audit.blast.one.CASES_MAX", 0)
     assert one_radius(duckdb, asked, "Eve") == by_cases
     assert by_cases.unreachable == read_plainly(sites, leans, {"Eve"})[0]
+
+
+def test_one_provider_of_sites_with_many_edges_is_counted_apart(duckdb, tmp_path):
+    leans = tuple(Lean(f"p{i}", "dns", "Eve", True) for i in range(30))
+    sites = {("s0", "dns", f"p{i}"): (False, False) for i in range(30)}
+    sites |= {("s1", role, f"p{i}"): (False, False) for i in range(7) for role in ROLES}
+    sites |= {("s2", "dns", f"p{i}"): (False, False) for i in range(29)} | {
+        ("s2", "dns", "Ada"): (False, True)
+    }
+    sites |= {("s3", "ca", "Eve"): (True, False), ("s4", "dns", "Eve"): (False, False)}
+    one = one_radius(duckdb, write_tables(tmp_path, sites, leans), "Eve")
+    assert (
+        (one.unreachable, one.concentration, one.impact) == read_plainly(sites, leans, {"Eve"}) == (3, 5, 1)
+    )
+    assert (one.direct, one.impact_direct, one.roles) == (2, 1, ("ca", "dns"))
 
 
 @given(st.integers(1, 300), st.data())
@@ -217,6 +233,32 @@ def test_a_broken_table_is_one_clear_error(tmp_path, name):
         run_command(["blast", "--sites", str(path)])
     assert expected in str(caught.value)
     assert "sites.csv" in str(caught.value) or "tables" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN.keys() - {"empty cell"}))
+def test_a_broken_table_is_one_clear_error_for_one_provider_too(tmp_path, name):
+    text, expected = BROKEN[name]
+    path = tmp_path / "sites.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        run_command(["blast", "--sites", str(path), "--only", "x"])
+    assert expected in str(caught.value) or "--only" in str(caught.value)
+
+
+def test_the_command_prints_the_figures_of_some_alone_as_the_whole_look_has_them(tmp_path, capsys):
+    asked = write_tables(tmp_path, SMALL)
+    words = ["blast", "--sites", str(asked.sites[0])]
+    assert run_command([*words, "--json"]) == 0
+    whole = {each["provider"]: each for each in json.loads(capsys.readouterr().out)["providers"]}
+    assert run_command([*words, "--only", "Bob, Ada", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["providers"]
+    assert shown == [whole[name] | {"unreachable_share": None} for name in ("Bob", "Ada")]
+    assert run_command([*words, "--only", "Bob"]) == 0
+    assert "Bob" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--only: found 'Zoe'"):
+        run_command([*words, "--only", "Zoe"])
+    with pytest.raises(ConfigError, match="--down: found beside --only"):
+        run_command([*words, "--only", "Bob", "--down", "Ada"])
 
 
 def test_a_second_provider_for_the_top_needs_ranks(tmp_path):

@@ -70,7 +70,7 @@ def _look(engine: Engine, asked: Question) -> dict[str, Any]:
         "any_critical_third_party": any_critical(survey),
         "closure_rule": "a path of edges; critical: every edge of it critical; see docs/blast.md",
         "roles": [role_json(role, lorenz(count)) for role, count in zip(roles, survey.roles, strict=True)],
-        "providers": [radius_json(each, survey) for each in found[: asked.listed]],
+        "providers": [radius_json(each, survey.sites) for each in found[: asked.listed]],
         "down": outcome_json(what_if.down(asked.down), survey) if asked.down else None,
         "pairs": {"providers": paired, "unreachable": what_if.pairs(paired)},
         "smallest_set": None
@@ -120,8 +120,8 @@ def role_json(role: RoleMetrics, curve: Sequence[tuple[float, float]]) -> dict[s
     }
 
 
-def radius_json(radius: Radius, survey: Survey) -> dict[str, Any]:
-    """One provider; shares are of all sites of the table."""
+def radius_json(radius: Radius, sites: int | None = None) -> dict[str, Any]:
+    """One provider; the share is of all sites of the table, None when these were not counted."""
     return {
         "provider": radius.provider,
         "roles": radius.roles,
@@ -131,7 +131,7 @@ def radius_json(radius: Radius, survey: Survey) -> dict[str, Any]:
         "impact": radius.impact,
         "amplification": None if radius.amplification is None else round(radius.amplification, 4),
         "unreachable": radius.unreachable,
-        "unreachable_share": round(radius.unreachable / survey.sites, 6),
+        "unreachable_share": None if sites is None else round(radius.unreachable / sites, 6),
         "affected": radius.concentration,
     }
 

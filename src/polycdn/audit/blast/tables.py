@@ -1,6 +1,6 @@
 """The two tables that are read: which columns they must have, and what is wrong with those that have not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -70,8 +70,22 @@ def check_counts(counts: Sequence[tuple[int, int]], paths: Sequence[Path]) -> No
     total, bad = counts[0]
     if not total:
         raise ConfigError((Fault(place, "no rows", "one row per site, role and provider", "fill it"),))
+    check_bad(bad, paths)
+
+
+def check_bad(bad: int, paths: Sequence[Path]) -> None:
+    """Raises ConfigError for that many rows with an empty or unreadable cell, if any."""
     if bad:
-        raise ConfigError((_empty_cells(place, bad, SITE_COLUMNS),))
+        raise ConfigError((_empty_cells(", ".join(map(str, paths)), bad, SITE_COLUMNS),))
+
+
+def check_repeated(repeated: Mapping[tuple[str, str], int], paths: Sequence[Path]) -> None:
+    """Raises ConfigError if any sites name a provider more than once in a role. (role, provider) -> sites."""
+    (role, name), count = max(repeated.items(), key=lambda item: (item[1], item[0]), default=(("", ""), 0))
+    if count:
+        found = f"{count:,} sites with several rows for {role} at {name}"
+        allowed = "one row per site, role and provider"
+        raise ConfigError((Fault(str(paths[0]), found, allowed, "keep one of each"),))
 
 
 def _empty_cells(place: str, count: int, columns: Sequence[str]) -> Fault:

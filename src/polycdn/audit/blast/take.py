@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from polycdn.audit.blast.engine import Engine
 from polycdn.audit.blast.numbering import Field, fields_of
 from polycdn.audit.blast.survey import Edges, Member, RoleCount, Signature, Survey, by_members
-from polycdn.audit.blast.tables import check_counts, sites_table
+from polycdn.audit.blast.tables import check_counts, check_repeated, sites_table
 from polycdn.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -294,11 +294,7 @@ def _refuse_repeated(
             for number in twice[members]:
                 key = role, names[role][number]
                 repeated[key] = repeated.get(key, 0) + sites
-    if repeated:
-        (role, name), count = max(repeated.items(), key=lambda item: (item[1], item[0]))
-        found = f"{count:,} sites with several rows for {role} at {name}"
-        allowed = "one row per site, role and provider"
-        raise ConfigError((Fault(str(paths[0]), found, allowed, "keep one of each"),))
+    check_repeated(repeated, paths)
 
 
 def _twice(members: tuple[Member, ...]) -> frozenset[int]:
