@@ -240,6 +240,39 @@ def test_only_so_much_is_fetched_for_the_cache_at_once(one: Gated):
         poll(lambda: one.ask(get("/other")).status == 200, "the place does not become free")
 
 
+def test_a_question_about_what_is_stale_is_a_fetch_too(one: Gated):
+    slow = threading.Event()
+    kept = b'content-length: 4\r\netag: "1"\r\ncache-control: max-age=0'
+
+    def behave(exchange):
+        if exchange.target == "/slow":
+            exchange.send(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 4\r\n\r\n")
+            slow.wait(10)
+            exchange.send(b"slow")
+            return
+        if exchange.value("if-none-match"):
+            exchange.send(b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\n\r\n')
+            return
+        ease = {"/eased": b", stale-if-error=60", "/meanwhile": b", stale-while-revalidate=60"}
+        exchange.send(b"HTTP/1.1 200 OK\r\n" + kept + ease.get(exchange.target, b"") + b"\r\n\r\ngood")
+
+    with Provider(behave) as provider, one.connect() as first:
+        one.serve(guarded(upstream("a", provider.port), is_cached=True, fills_max=1))
+        targets = ("/strict", "/eased", "/meanwhile")
+        assert [one.ask(get(target)).status for target in targets] == [200] * 3
+        first.sendall(get("/slow"))
+        assert first.recv(12) == b"HTTP/1.1 200"
+        asked = len(provider.requests)
+        assert [one.ask(get(target)).status for target in targets] == [503, 200, 200]
+        assert len(provider.requests) == asked
+        slow.set()
+        assert read_to_end(first).endswith(b"slow")
+        poll(lambda: one.ask(get("/strict")).status == 200, "the place does not become free")
+        poll(
+            lambda: one.ask(get("/eased")).status == 200 and len(provider.requests) > asked + 1, "no question"
+        )
+
+
 def test_broken_requests_are_counted(one: Gated, provider):
     one.serve(guarded(upstream("a", provider.port)))
     assert one.ask(b"GET / HTTP/1.1\nhost: a\n\n").status == 400

@@ -167,7 +167,11 @@ def test_commands_to_a_running_decider_give_the_promised_json(folder: Path) -> N
             assert shown["engines"][0]["services"][0]["generation"] == shown["services"][0]["generation"]
             code, shown = await command(up, "force", "a", "down", "--for", "2h", "--why", "test")
             assert code == 0
-            assert set(shown) == {"services", "until_ms"}
+            assert set(shown) == {"services", "until_ms", "warnings"}
+            assert shown["warnings"] == []
+            code, shown = await command(up, "force", "b", "down", "--for", "1h")
+            assert code == 0
+            assert any("every provider looks DOWN or is forced down" in one for one in shown["warnings"])
             code, shown = await command(up, "explain", "www")
             assert (code, set(shown)) == (0, {"service", "generation", "sentences"})
             assert (await command(up, "force", "nobody", "down"))[0] == 2

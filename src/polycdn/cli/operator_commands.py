@@ -177,6 +177,8 @@ def _order(config: str | None, state: Path | None, word: dict[str, Any], as_json
     )
     told = ", ".join(f"{one['service']} (generation {one['generation']})" for one in answer["services"])
     typer.echo(f"{done}{until}: {told}")
+    for warning in answer["warnings"]:
+        typer.echo(f"warning: {warning}")
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from polycdn.errors import ConfigError, Fault, JournalError, SurfaceError, UnavailableError
 from polycdn.measure.parity import observations_of
 from polycdn.model.event import Event, Forced, Frozen, Observed, Released, Stance
+from polycdn.model.plan import Severity
 from polycdn.model.state import State
 from polycdn.model.units import Clock
 from polycdn.run.inbox import Inbox
@@ -196,6 +197,7 @@ class OperatorDesk:
                 {"service": order.service, "generation": states[order.service].generation} for order in orders
             ],
             "until_ms": getattr(orders[0].event, "until_ms", 0) if orders else 0,
+            "warnings": [text for order in orders for text in _warnings(states[order.service])],
         }
 
     async def _carry_out(self, orders: tuple[Order, ...]) -> None:
@@ -214,6 +216,12 @@ class OperatorDesk:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+def _warnings(state: State) -> list[str]:
+    """What an operator should know of the plan as it is now, such as that nobody is left."""
+    notes = state.plan.notes if state.plan is not None else ()
+    return [note.text for note in notes if note.severity is Severity.WARNING]
 
 
 def _word(line: bytes) -> Json:

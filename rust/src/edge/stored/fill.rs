@@ -172,11 +172,12 @@ pub fn run(asker: &Rc<Asker>, object: &Arc<Object<Entry>>, writer: Writer<Entry>
     let (asker, object) = (Rc::clone(asker), Arc::clone(object));
     // Before the answer is there: others may read along from now on.
     let running = running(&writer);
+    let seat = Some(FillSeat::take_anyway(asker.site()));
     tokio::task::spawn_local(async move {
         let (from, to) = writer.range();
         if let Ok(relay) = ask(&asker, &object, from, to).await {
             let relay = relay.for_store(true);
-            Filling { relay, skipped_bytes: 0, writer, running, relief: None, _seat: None }.run().await;
+            Filling { relay, skipped_bytes: 0, writer, running, relief: None, _seat: seat }.run().await;
         }
     });
 }

@@ -4,6 +4,7 @@ use crate::cache::semantics::request::Request;
 use crate::cache::semantics::status::Outcome;
 use crate::cache::store::{FillGuard, Object};
 use crate::edge::attempt::Interim;
+use crate::edge::door::FillSeat;
 use crate::edge::message::{Field, RequestHead};
 use crate::edge::stored::Question;
 use crate::edge::stored::asker::{Asked, Asker};
@@ -55,7 +56,9 @@ impl Drop for Shared<'_> {
         }
         let (asker, head, object) = (Rc::clone(self.asker), self.head.clone(), self.object.cloned());
         tokio::task::spawn_local(async move {
+            let seat = FillSeat::take_anyway(asker.site());
             let asked = asking.await;
+            drop(seat);
             settle(&asker, &head, object.as_ref(), guard, asked).await;
         });
     }
@@ -84,6 +87,7 @@ pub(super) async fn settle(
     let request = Request::read(b"GET", head.fields.as_slice(), false, false);
     let (key, client, shelf) = (guard.key().octets.to_vec(), asker.client(), &Arc::clone(asker.shelf()));
     let (asker, interim) = (Rc::clone(asker), Cell::default());
-    let question = Question { shelf, head, request, key, asker, client, interim, seat: Cell::default() };
+    let seat = Cell::new(Some(FillSeat::take_anyway(asker.site())));
+    let question = Question { shelf, head, request, key, asker, client, interim, seat };
     let _ = question.store_answer(Some(guard), asked, Outcome::Miss).await;
 }

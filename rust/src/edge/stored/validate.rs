@@ -11,12 +11,14 @@ use crate::cache::semantics::update::{Merged, Updated, by_head, by_not_modified}
 use crate::cache::store::{Begin, Depth, FillGuard, Filled, Head, Object, Select, Target, key_hash};
 use crate::edge::answer::Answer;
 use crate::edge::attempt::Interim;
+use crate::edge::door::{FillSeat, denied};
 use crate::edge::message::{Field, media_type};
 use crate::edge::stored::asker::{Asked, Asker};
 use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
 use crate::edge::stored::shared::settle;
 use crate::edge::stored::{Question, passed, terms_of};
+use crate::gate::why::Denial;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,6 +99,10 @@ impl Question<'_> {
         object: Arc<Object<Entry>>,
         doubt: Doubt,
     ) -> Answer {
+        match FillSeat::take(self.asker.site()) {
+            Ok(seat) => self.seat.set(Some(seat)),
+            Err(denial) => return self.without_the_origin(&object, &denial),
+        }
         let interim = self.interim.take();
         let (guard, asked) = self.ask_for_all(guard, Some(&object), conditions(&object), interim).await;
         let now_ms = self.asker.edge().now_ms();
@@ -115,6 +121,17 @@ impl Question<'_> {
                 self.serve(&object, status, age_s)
             }
             None => self.keep(guard, asked, Outcome::Validated(doubt)).await,
+        }
+    }
+
+    /// What an object is good for when the service fetches as much as it may: its stale form as after a failure, or a
+    /// refusal.
+    fn without_the_origin(&self, object: &Arc<Object<Entry>>, denial: &Denial) -> Answer {
+        let now_ms = self.asker.edge().now_ms();
+        let (terms, rules) = (terms_of(object, now_ms), &self.shelf.rules);
+        match after_error(&terms, &self.request, Failure::Disconnected, rules, now_ms) {
+            Some(age_s) => self.serve(object, CacheStatus::new(Outcome::StaleOnError), age_s),
+            None => denied(self.asker.edge(), denial),
         }
     }
 
@@ -155,9 +172,11 @@ impl Question<'_> {
     pub(super) fn revalidate_behind(&self, object: &Arc<Object<Entry>>) {
         let store = &self.shelf.store;
         let Begin::Mine(guard) = store.begin(store.key(&self.key), 0) else { return };
+        let Ok(seat) = FillSeat::take(self.asker.site()) else { return };
         let (asker, object, head) = (Rc::clone(&self.asker), Arc::clone(object), self.head.clone());
         tokio::task::spawn_local(async move {
             let asked = asker.ask(conditions(&object), Interim::Nowhere, false).await;
+            drop(seat);
             settle(&asker, &head, Some(&object), guard, asked).await;
         });
     }

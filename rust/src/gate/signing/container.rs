@@ -4,16 +4,26 @@ use crate::cache::semantics::invalidate::write_without_dots;
 use crate::gate::signing::base64url::encode;
 use regex::bytes::{Regex, RegexBuilder};
 use ring::digest::{SHA256, digest};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 
 /// Bounds of a pattern: its text, and what it is compiled to. Matching takes time linear in both and in the URI.
 const PATTERN_BYTES_MAX: usize = 1_024;
 const COMPILED_BYTES_MAX: usize = 64 * 1024;
 const NEST_MAX: u32 = 32;
 
+/// A session asks for hundreds of URIs with tokens of one pattern. Each takes up to a few hundred KiB.
+const REMEMBERED_MAX: usize = 64;
+
+thread_local! {
+    /// Patterns of signed tokens, compiled.
+    static REMEMBERED: RefCell<FxHashMap<Box<str>, Regex>> = RefCell::default();
+}
+
 /// Whether the container holds a URI in its normal form; else why not.
 pub fn check(container: &str, uri: &[u8]) -> Result<(), &'static str> {
     let is_held = if let Some(pattern) = container.strip_prefix("regex:") {
-        whole(pattern)?.is_match(uri)
+        matches(pattern, uri)?
     } else if let Some(hash) = container.strip_prefix("hash:") {
         let hash = hash.strip_prefix("sha-256;").ok_or("the token's URI hash is not SHA-256")?;
         encode(digest(&SHA256, uri).as_ref()) == hash
@@ -21,6 +31,21 @@ pub fn check(container: &str, uri: &[u8]) -> Result<(), &'static str> {
         return Err("the token's URI container has a form that is not known here");
     };
     if is_held { Ok(()) } else { Err("the token is for another URI") }
+}
+
+fn matches(pattern: &str, uri: &[u8]) -> Result<bool, &'static str> {
+    REMEMBERED.with_borrow_mut(|remembered| {
+        if let Some(compiled) = remembered.get(pattern) {
+            return Ok(compiled.is_match(uri));
+        }
+        let compiled = whole(pattern)?;
+        let is_match = compiled.is_match(uri);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(pattern.into(), compiled);
+        Ok(is_match)
+    })
 }
 
 /// A pattern that has to match a URI from its first to its last byte: one that could match somewhere inside would let in
@@ -106,6 +131,18 @@ mod tests {
         assert_eq!(normal("http", "a", "/%2F%zz%4"), "http://a/%2F%zz%4");
         assert_eq!(normal("http", "a", "*"), "http://a/");
         assert_eq!(normal("http", "a", "//x//"), "http://a//x//");
+    }
+
+    #[test]
+    fn patterns_that_were_forgotten_are_judged_as_before() {
+        for _ in 0..2 {
+            for number in 0..REMEMBERED_MAX * 2 {
+                let pattern = format!("regex:http://a/{number}/[0-9]+");
+                assert_eq!(check(&pattern, format!("http://a/{number}/7").as_bytes()), Ok(()));
+                assert!(check(&pattern, b"http://a/x/7").is_err());
+                assert!(REMEMBERED.with_borrow(FxHashMap::len) <= REMEMBERED_MAX);
+            }
+        }
     }
 
     #[test]

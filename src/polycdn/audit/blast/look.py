@@ -35,12 +35,12 @@ class Question:
 
 def look(engine: Engine, asked: Question) -> dict[str, Any]:
     """Everything about the tables. Raises ConfigError for what is wrong with them or with the question."""
-    with _uncollected():
+    with uncollected():
         return _look(engine, asked)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the search for cycles: the tuples have none, and it would visit all of them again and again."""
     was_on = gc.isenabled()
     gc.disable()

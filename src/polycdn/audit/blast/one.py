@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from polycdn.audit.blast.closure import Closure
 from polycdn.audit.blast.engine import Engine
-from polycdn.audit.blast.look import Question, radius_json
+from polycdn.audit.blast.look import Question, radius_json, uncollected
 from polycdn.audit.blast.metrics import Radius
 from polycdn.audit.blast.numbering import WORD_BITS
 from polycdn.audit.blast.tables import check_bad, check_repeated, leans_of, sites_table
@@ -81,7 +81,8 @@ def unpacked(roles: Sequence[str]) -> Layout:
 
 def look_only(engine: Engine, asked: Question, providers: Sequence[str]) -> dict[str, Any]:
     """The figures of these providers alone, as `blast --only --json` prints them. Raises ConfigError."""
-    found = [one_radius(engine, asked, provider) for provider in providers]
+    with uncollected():
+        found = [one_radius(engine, asked, provider) for provider in providers]
     unknown = [each.provider for each in found if not each.concentration]
     if unknown:
         remedy = "write names as in the tables"
@@ -184,23 +185,24 @@ def _worth(hits: "ir.Table", marks: Collection[int], layout: Layout, word: int) 
 
     def by_role(counts: Sequence[int]) -> "ir.NumericValue":
         numbers = zip(layout.roles, map(number, counts), strict=True)
-        told = [(role, ibis.literal(float(value))) for role, value in numbers if value]
-        nothing = ibis.literal(0.0)
+        told = [(role, ibis.literal(value, "int64")) for role, value in numbers if value]
+        nothing = ibis.literal(0, "int64")
         return hits["role"].cases(*told, else_=nothing) if told else nothing
 
     def marked(mark: int) -> "ir.NumericValue":
         needed = number(OWN) * bool(mark & USES) + number(IMPACT) * bool(mark & NEEDS)
         needed += number(GONE) * bool(mark & FALLS)
-        spare = by_role(spares) if mark & FALLS else ibis.literal(0.0)
-        worth = ibis.coalesce(hits["critical"], True).ifelse(float(needed), spare)
+        spare = by_role(spares) if mark & FALLS else ibis.literal(0, "int64")
+        worth = hits["critical"].ifelse(ibis.literal(needed, "int64"), spare)
         return worth + by_role(uses) if mark & USES else worth
 
     uses, spares = layout.uses, layout.spares
-    worth = hits["mark"].cases(*((mark, marked(mark)) for mark in sorted(marks)), else_=0.0)
+    worth = hits["mark"].cases(*((mark, marked(mark)) for mark in sorted(marks)), else_=0)
     is_bad = hits["critical"].isnull()
     for column in ("site", "role"):
-        is_bad = is_bad | (hits[column].fill_null("") == "")
-    return worth + is_bad.ifelse(float(number(BAD)), 0.0) + float(layout.an_edge)
+        is_bad = is_bad | hits[column].isnull() | (hits[column] == "")
+    worth = worth + is_bad.ifelse(number(BAD), 0) + ibis.literal(layout.an_edge, "int64")
+    return worth.cast("float64")
 
 
 def _has(hits: "ir.Table", mark: int) -> "ir.BooleanValue":
