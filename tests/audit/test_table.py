@@ -129,6 +129,12 @@ WRONG = {
     "a source that is no address": (ROW.replace("https://a.example/doc", "hearsay"), "hearsay"),
     "no date": (ROW.replace('date = "2026-11-27"\n', ""), "date"),
     "a day that there is not": (ROW.replace("2026-11-27", "2026-11-31"), "2026-11-31"),
+    "a day of reading that there is not": (ROW + 'read = "2026-02-30"\n', "2026-02-30"),
+    "a reading that is no text": (ROW + "read = 20261127\n", "20261127"),
+    "further sources that nobody read": (ROW + 'sources = ["https://a.example/more"]\n', "no read"),
+    "a further source that is no address": (
+        ROW + 'read = "2026-11-27"\nsources = ["hearsay"]\n', "hearsay",
+    ),
     "an unknown role": (ROW.replace('"cdn"', '"shop"'), "shop"),
     "an unknown field": (ROW + 'cnames = ["x.test"]\n', "cnames"),
     "upper case": (ROW.replace("a.test.example", "A.test.example"), "A.test.example"),
@@ -152,6 +158,14 @@ def test_a_row_that_is_wrong_is_refused_with_its_place(why):
         table_of({"f.toml": text}, {})
     assert said in str(error.value)
     assert "f.toml" in str(error.value) or "ranges/" in str(error.value)
+
+
+def test_a_row_tells_when_it_was_held_against_its_documents_and_one_from_knowledge_does_not():
+    text = ROW + 'read = "2026-11-27"\nsources = ["https://a.example/more"]\n'
+    text += ROW.replace('id = "a"', 'id = "b"').replace("a.test", "b.test")
+    rows = table_of({"f.toml": text}, {}).providers
+    assert (rows["a"].read, rows["a"].sources) == ("2026-11-27", ("https://a.example/more",))
+    assert (rows["b"].read, rows["b"].sources) == ("", ())
 
 
 def test_two_rows_may_share_a_suffix_when_one_says_so():
