@@ -142,7 +142,7 @@ def _check_origin(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
 
 
 def _check_reading(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
-    """`read` is a day; `sources`, the further documents, are only named where something was read."""
+    """`read` is a day; `sources`, what was read when it is not `source` alone, needs it."""
     if "read" in raw and not _is_day(raw["read"]):
         faults.append(
             _fault(place, f"read {raw['read']!r}", 'a day, "2026-11-27"', "say when its source was read")

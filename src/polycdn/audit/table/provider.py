@@ -35,7 +35,7 @@ class Provider:
     "name: part of the value", a name that ends in "-" is a beginning; `issuers`: organisations of issuing
     certificates; `caa`: its names in CAA records; `console`: where its customers steer it; `ranges_are_shared`:
     others rent addresses in them; `registrar_ids`: its numbers in IANA's list of registrars; `read`: the day on
-    which the row was held against the text of `source` and `sources`, "" = written from knowledge of it.
+    which the row was held against the text of `source`, or of `sources` where those are named; "" = it was not.
     """
 
     id: str
