@@ -39,6 +39,24 @@ def test_the_shipped_table_names_at_least_sixty_providers_of_each_with_a_source_
         assert date.fromisoformat(row.date)
 
 
+def test_the_large_ones_were_held_against_their_documents():
+    rows = provider_table().providers
+    for name in (
+        "akamai",
+        "cloudflare",
+        "cloudfront",
+        "fastly",
+        "azure-front-door",
+        "aws",
+        "azure",
+        "route53",
+    ):
+        assert date.fromisoformat(rows[name].read), name
+    for row in rows.values():
+        assert all(source.startswith("https://") for source in row.sources)
+        assert row.read or not row.sources, row.id
+
+
 @pytest.mark.parametrize(
     ("name", "provider"),
     [
@@ -57,6 +75,10 @@ def test_the_shipped_table_names_at_least_sixty_providers_of_each_with_a_source_
         ("cname.vercel-dns-0.com", "vercel"),
         ("example.kxcdn.com", "keycdn"),
         ("x.wscdns.com", "wangsu"),
+        ("www.example.com.ialicdn.com", "alibaba-cdn"),
+        ("example.privatelink.azurewebsites.net", "azure"),
+        ("example.scw.site", "scaleway"),
+        ("example.supabase.co", "supabase"),
     ],
 )
 def test_a_name_leads_to_its_provider(name, provider):
@@ -98,6 +120,10 @@ def test_a_nameserver_leads_to_its_operator(server, operator):
         ("23.32.1.1", "akamai"),
         ("45.60.1.1", "imperva"),
         ("185.199.108.153", "github-pages"),
+        ("158.160.0.1", "yandex-cdn"),
+        ("172.234.64.1", "linode"),
+        ("194.182.160.1", "exoscale"),
+        ("199.247.152.53", "dnsimple"),
     ],
 )
 def test_an_address_leads_to_its_provider(address, provider):
