@@ -39,6 +39,24 @@ def test_the_shipped_table_names_at_least_sixty_providers_of_each_with_a_source_
         assert date.fromisoformat(row.date)
 
 
+def test_the_large_ones_were_held_against_their_documents():
+    rows = provider_table().providers
+    for name in (
+        "akamai",
+        "cloudflare",
+        "cloudfront",
+        "fastly",
+        "azure-front-door",
+        "aws",
+        "azure",
+        "route53",
+    ):
+        assert date.fromisoformat(rows[name].read), name
+    for row in rows.values():
+        assert all(source.startswith("https://") for source in row.sources)
+        assert row.read or not row.sources, row.id
+
+
 @pytest.mark.parametrize(
     ("name", "provider"),
     [
@@ -57,6 +75,10 @@ def test_the_shipped_table_names_at_least_sixty_providers_of_each_with_a_source_
         ("cname.vercel-dns-0.com", "vercel"),
         ("example.kxcdn.com", "keycdn"),
         ("x.wscdns.com", "wangsu"),
+        ("www.example.com.ialicdn.com", "alibaba-cdn"),
+        ("example.privatelink.azurewebsites.net", "azure"),
+        ("example.scw.site", "scaleway"),
+        ("example.supabase.co", "supabase"),
     ],
 )
 def test_a_name_leads_to_its_provider(name, provider):
@@ -98,6 +120,10 @@ def test_a_nameserver_leads_to_its_operator(server, operator):
         ("23.32.1.1", "akamai"),
         ("45.60.1.1", "imperva"),
         ("185.199.108.153", "github-pages"),
+        ("158.160.0.1", "yandex-cdn"),
+        ("172.234.64.1", "linode"),
+        ("194.182.160.1", "exoscale"),
+        ("199.247.152.53", "dnsimple"),
     ],
 )
 def test_an_address_leads_to_its_provider(address, provider):
@@ -129,6 +155,12 @@ WRONG = {
     "a source that is no address": (ROW.replace("https://a.example/doc", "hearsay"), "hearsay"),
     "no date": (ROW.replace('date = "2026-11-27"\n', ""), "date"),
     "a day that there is not": (ROW.replace("2026-11-27", "2026-11-31"), "2026-11-31"),
+    "a day of reading that there is not": (ROW + 'read = "2026-02-30"\n', "2026-02-30"),
+    "a reading that is no text": (ROW + "read = 20261127\n", "20261127"),
+    "further sources that nobody read": (ROW + 'sources = ["https://a.example/more"]\n', "no read"),
+    "a further source that is no address": (
+        ROW + 'read = "2026-11-27"\nsources = ["hearsay"]\n', "hearsay",
+    ),
     "an unknown role": (ROW.replace('"cdn"', '"shop"'), "shop"),
     "an unknown field": (ROW + 'cnames = ["x.test"]\n', "cnames"),
     "upper case": (ROW.replace("a.test.example", "A.test.example"), "A.test.example"),
@@ -152,6 +184,14 @@ def test_a_row_that_is_wrong_is_refused_with_its_place(why):
         table_of({"f.toml": text}, {})
     assert said in str(error.value)
     assert "f.toml" in str(error.value) or "ranges/" in str(error.value)
+
+
+def test_a_row_tells_when_it_was_held_against_its_documents_and_one_from_knowledge_does_not():
+    text = ROW + 'read = "2026-11-27"\nsources = ["https://a.example/more"]\n'
+    text += ROW.replace('id = "a"', 'id = "b"').replace("a.test", "b.test")
+    rows = table_of({"f.toml": text}, {}).providers
+    assert (rows["a"].read, rows["a"].sources) == ("2026-11-27", ("https://a.example/more",))
+    assert (rows["b"].read, rows["b"].sources) == ("", ())
 
 
 def test_two_rows_may_share_a_suffix_when_one_says_so():

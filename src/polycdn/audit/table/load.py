@@ -30,7 +30,7 @@ FIELDS: Final = frozenset(
         "uses",
         "note",
     }
-    | {"source", "date", "shares"}
+    | {"source", "date", "read", "sources", "shares"}
 )
 UNIQUE: Final = ("cname", "ns", "mx", "hosts", "caa")
 """Marks that two rows may share only when one of them says so in `shares`."""
@@ -97,6 +97,7 @@ def _rows(file: str, text: str, kind: str, faults: list[Fault]) -> list[dict[str
 
 def _check_row(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
     _check_origin(place, raw, faults)
+    _check_reading(place, raw, faults)
     faults += [
         _fault(place, f"field {unknown}", ", ".join(sorted(FIELDS)), "mend the name")
         for unknown in sorted(set(raw) - FIELDS)
@@ -134,12 +135,32 @@ def _check_origin(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
         faults.append(
             _fault(place, f"source {raw.get('source')!r}", "an https address", "say where it is from")
         )
-    try:
-        date.fromisoformat(str(raw.get("date")))
-    except ValueError:
+    if not _is_day(raw.get("date")):
         faults.append(
             _fault(place, f"date {raw.get('date')!r}", 'a day, "2026-11-27"', "say when it was written")
         )
+
+
+def _check_reading(place: str, raw: dict[str, Any], faults: list[Fault]) -> None:
+    """`read` is a day; `sources`, what was read when it is not `source` alone, needs it."""
+    if "read" in raw and not _is_day(raw["read"]):
+        faults.append(
+            _fault(place, f"read {raw['read']!r}", 'a day, "2026-11-27"', "say when its source was read")
+        )
+    further = raw.get("sources", [])
+    if not isinstance(further, list) or not all(str(text).startswith("https://") for text in further):
+        faults.append(
+            _fault(place, f"sources {further!r}", "a list of https addresses", "say what else was read")
+        )
+    elif further and "read" not in raw:
+        faults.append(_fault(place, "sources, but no read", "both or none", "say when they were read"))
+
+
+def _is_day(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(date.fromisoformat(value))
+    except ValueError:
+        return False
 
 
 def _check_links(
@@ -187,7 +208,8 @@ def _provider(
         Use(use["provider"], use["role"], use["critical"], use["why"]) for use in raw.get("uses", [])
     )
     lists_of: dict[str, Any] = {
-        field: tuple(raw.get(field, ())) for field in (*MARKS, *TEXTS, "roles", "asns", "registrar_ids")
+        field: tuple(raw.get(field, ()))
+        for field in (*MARKS, *TEXTS, "roles", "asns", "registrar_ids", "sources")
     }
     texts_of: dict[str, Any] = {field: raw[field] for field in ("id", "name", "company", "source", "date")}
     return Provider(
@@ -197,6 +219,7 @@ def _provider(
         ranges_are_shared=bool(raw.get("ranges_are_shared", False)),
         uses=uses,
         note=raw.get("note", ""),
+        read=raw.get("read", ""),
     )
 
 

@@ -34,7 +34,8 @@ class Provider:
     names that are its own when a page or a certificate leads there; `headers`, `behaviour`: "name" or
     "name: part of the value", a name that ends in "-" is a beginning; `issuers`: organisations of issuing
     certificates; `caa`: its names in CAA records; `console`: where its customers steer it; `ranges_are_shared`:
-    others rent addresses in them; `registrar_ids`: its numbers in IANA's list of registrars.
+    others rent addresses in them; `registrar_ids`: its numbers in IANA's list of registrars; `read`: the day on
+    which the row was held against the text of `source`, or of `sources` where those are named; "" = it was not.
     """
 
     id: str
@@ -59,6 +60,8 @@ class Provider:
     console: tuple[str, ...] = ()
     uses: tuple[Use, ...] = ()
     note: str = ""
+    read: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
