@@ -54,6 +54,6 @@ def test_a_question_carries_what_the_service_and_the_policy_say():
     assert question.headers == (("x-lab-key", "v/2"),)
 
 
-def test_every_tenth_look_or_so_is_fresh():
+def test_every_fifth_look_or_so_is_fresh():
     fresh = sum(is_sampled_fresh(1, "v/www/a", sequence) for sequence in range(20_000))
     assert abs(fresh * 1_000_000 // 20_000 - FRESH_PPM) < 10_000

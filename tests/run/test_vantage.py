@@ -19,6 +19,7 @@ from misbehaving import Misbehaving, answer, late, raw
 from polycdn.errors import ConfigError
 from polycdn.measure.report import VantageReport
 from polycdn.measure.sign import refusal
+from polycdn.measure.target import SUSPECT_LOOKS
 from polycdn.model import wire
 from polycdn.model.observation import Reason
 from polycdn.model.policy import Policy
@@ -160,6 +161,26 @@ def test_a_good_connection_is_kept_and_a_failing_one_is_not(tmp_path):
     assert kept <= 1 + looks // 3
     broken, looks = asyncio.run(connections(answer(status="503 Sorry")))
     assert broken >= looks - 1
+
+
+def test_after_one_failure_looks_connect_anew_for_a_while(tmp_path):
+    receiver, good, bad = Receiver(), answer(), answer(status="503 Sorry")
+
+    async def run():
+        async def once(reader, writer, head):
+            await (bad if len(server.heads) == 1 else good)(reader, writer, head)
+
+        async with Misbehaving(once) as server, Misbehaving(receiver.behave) as sink:
+            service = service_at(server.port, origin=None)
+            service = Service("www", "www.test", service.providers[:1])
+            spec = spec_for(tmp_path, service, f"http://127.0.0.1:{sink.port}/observations")
+            await watched(spec, compressed(), lambda: len(server.heads) >= SUSPECT_LOOKS + 1)
+            assert server.connections >= SUSPECT_LOOKS + 1
+            await watched(spec, compressed(), lambda: len(server.heads) >= 2 * SUSPECT_LOOKS + 12)
+            return server.connections, len(server.heads)
+
+    connections, looks = asyncio.run(run())
+    assert connections <= looks - 4, "nothing is kept any more"
 
 
 def test_reports_wait_for_a_receiver_that_is_away_and_arrive_in_order(tmp_path):

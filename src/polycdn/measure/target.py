@@ -9,8 +9,11 @@ from polycdn.model.policy import Policy
 from polycdn.model.topology import Endpoint, Service
 from polycdn.model.units import ANYWHERE, ORIGIN
 
-FRESH_PPM: Final = 100_000
-"""Share of looks that make a new connection although one is kept: every tenth, chosen by hash."""
+FRESH_PPM: Final = 200_000
+"""Share of looks that make a new connection although one is kept: every fifth, chosen by hash."""
+
+SUSPECT_LOOKS: Final = 20
+"""After a failure so many good looks in a row must connect anew before a connection is kept again."""
 
 
 @dataclass(frozen=True, slots=True)

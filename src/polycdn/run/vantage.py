@@ -20,7 +20,7 @@ from polycdn.measure.post import Mailbox
 from polycdn.measure.report import ServiceReport, VantageReport
 from polycdn.measure.schedule import Due, Lags, Rhythm, Schedule
 from polycdn.measure.sign import KEY_BYTES_MIN
-from polycdn.measure.target import Target, is_sampled_fresh, question_of, targets_of
+from polycdn.measure.target import SUSPECT_LOOKS, Target, is_sampled_fresh, question_of, targets_of
 from polycdn.model import wire
 from polycdn.model.observation import Observation, Reason
 from polycdn.model.policy import Policy
@@ -168,7 +168,7 @@ class Rounds:
         self._clock = clock
         self._prober = prober
         self._slots = asyncio.Semaphore(spec.concurrency)
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, int] = {}  # by target: good looks that must still connect anew
         self._names_known: set[str] = set()
         self._lags = Lags()
         self._reports = 0
@@ -184,12 +184,19 @@ class Rounds:
             return
         async with self._slots:
             look = await self._look(target, due)
-        # Users who arrive now connect anew. After a failure every look does too, until one is good again.
-        if look.is_good:
-            self._suspects.discard(target.name)
-        elif look.reason is not Reason.BLIND:
-            self._suspects.add(target.name)
+        # Users who arrive now connect anew. After a failure looks do too: where every fifth new connection
+        # fails, a connection that is kept would be good for ever.
+        if not look.is_good:
+            self._suspect(target.name, look)
+        elif self._suspects.get(target.name, 0) > 1:
+            self._suspects[target.name] -= 1
+        else:
+            self._suspects.pop(target.name, None)
         self._keep(target, look)
+
+    def _suspect(self, target: str, look: Look) -> None:
+        if look.reason is not Reason.BLIND:
+            self._suspects[target] = SUSPECT_LOOKS
 
     async def _look_up(self, target: NameTarget, due: Due) -> None:
         """Looks a name up. A provider's is evidence only when it fails: a good answer says nothing of HTTP.
@@ -206,7 +213,7 @@ class Rounds:
         elif look.is_good:
             self._names_known.add(target.name)
         elif look.reason is not Reason.BLIND and target.name in self._names_known:
-            self._suspects.add(target.name.removesuffix("/name"))
+            self._suspect(target.name.removesuffix("/name"), look)
             self._keep(target, look)
 
     def _keep(self, target: Target | NameTarget, look: Look) -> None:
