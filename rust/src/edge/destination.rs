@@ -291,3 +291,34 @@ fn connect_reason(error: &Error) -> Reason {
         _ => Reason::Unreachable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination() -> Destination {
+        let addresses = Box::default();
+        let health = std::sync::Arc::default();
+        Destination::new(&Target { host: "a.test".into(), port: 80, addresses, tls: None, health }, 8)
+    }
+
+    #[test]
+    fn an_upstream_is_silent_when_several_wait_and_nobody_had_anything_since() {
+        let one = destination();
+        one.note_first_byte(0, 5, 1_000);
+        let waiting: Vec<_> = (0..SILENT_TOGETHER).map(|_| one.note_late()).collect();
+        assert!(one.is_silent_since(2_000));
+        one.note_first_byte(0, 5, 2_500);
+        assert!(!one.is_silent_since(2_000), "somebody was answered meanwhile");
+        assert!(one.is_silent_since(3_000));
+        drop(waiting);
+        assert!(!one.is_silent_since(3_000), "nobody waits any more");
+    }
+
+    #[test]
+    fn one_that_waits_long_makes_no_upstream_silent() {
+        let one = destination();
+        let _late = [one.note_late(), one.note_late()];
+        assert!(!one.is_silent_since(2_000));
+    }
+}
