@@ -80,6 +80,7 @@ bench: setup
 	@$(BIN)/python bench/detect/run.py
 	@$(BIN)/python bench/simulate/run.py
 	@$(BIN)/python bench/rehearse/run.py
+	@$(BIN)/python bench/rehearse/kinds.py
 	@$(BIN)/python bench/throughput/run.py
 	@$(BIN)/python bench/audit/run.py
 

@@ -12,7 +12,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polycdn.audit.certificates import certificate_of
@@ -373,6 +373,7 @@ NETWORKS = b"""start,end,asn,organisation
 
 
 @given(spoiled(NETWORKS))
+@example(NETWORKS.replace(b"64512", b"645\r12"))
 def test_a_table_of_networks_is_imported_or_its_bad_lines_are_told(content):
     with tempfile.TemporaryDirectory() as folder:
         source, table = Path(folder) / "n.csv", Path(folder) / "n.bin"

@@ -69,7 +69,10 @@ def _row(line: str) -> Row | None:
     """The row of a line, None for an empty one. Raises ValueError, with what is wrong."""
     if not line.strip():
         return None
-    fields = next(csv.reader([line.strip()]))
+    try:
+        fields = next(csv.reader([line.strip()]))
+    except csv.Error as error:
+        raise ValueError(f"no CSV: {error}") from None
     if len(fields) < 4:
         raise ValueError(f"{len(fields)} fields")
     first, last = packed(fields[0].strip()), packed(fields[1].strip())
