@@ -182,9 +182,18 @@ class Stage:
             self.watch.take(record.entry)
 
     async def probe_lag_ms(self) -> int:
-        """The worst vantage's 99th percentile of how late its looks began, on the timeline."""
-        status = await call(self._layout.decider_socket, {"op": "status"})
-        return max((vantage["lag_ms_p99"] for vantage in status["vantages"]), default=0)
+        """The worst vantage's 99th percentile of how late its looks began, on the timeline.
+
+        Waits for a decider that is just being started again. Raises UnavailableError if none comes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_S_MAX):
+                while True:
+                    with suppress(SurfaceError):
+                        status = await call(self._layout.decider_socket, {"op": "status"})
+                        return max((vantage["lag_ms_p99"] for vantage in status["vantages"]), default=0)
+                    await asyncio.sleep(TURN_S)
+        raise UnavailableError(f"no decider tells how late the looks began, in {READY_S_MAX} s")
 
     def _last_ms(self) -> int:
         return self._setting.end_ms + LOAD_REST_S_MAX * 1000 * self._setting.speed
