@@ -40,11 +40,7 @@ class PolicyTable(Table):
         default=None, description="Whom to serve when every provider looks down."
     )
     probe_interval_ms: int | None = Field(
-        default=None,
-        ge=100,
-        le=3_600_000,
-        description="Between two looks of one vantage at one provider. Every fifth connects anew, and after "
-        "a failure all do until twenty in a row were good.",
+        default=None, ge=100, le=3_600_000, description="Between two looks of one vantage at one provider."
     )
     probe_deadline_ms: int | None = Field(
         default=None, ge=50, le=60_000, description="How long one look may take."
