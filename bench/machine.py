@@ -29,3 +29,9 @@ def cpu_name() -> str:
 def who() -> str:
     """The machine in a few words, for the line over a table."""
     return f"{os.cpu_count()} cores ({cpu_name()}), 1-minute load {os.getloadavg()[0]:.2f}"
+
+
+def made_by(result: dict) -> str:
+    """How the line over a table begins: the command, the day and the machine of a result file."""
+    shown = result["machine"]
+    return f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']})"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from machine import machine
+from machine import machine, made_by
 
 RESULTS = Path(__file__).parent.parent / "results"
 RUNS = 5
@@ -215,8 +215,7 @@ def main() -> int:
 def table(result: dict) -> str:
     shown = result["machine"]
     lines = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"Python {shown['python']}, 1-minute load {shown['load_1m']}.",
+        f"{made_by(result)}, Python {shown['python']}, 1-minute load {shown['load_1m']}.",
         "",
         "| million edges | what | seconds | limit | peak MiB |",
         "|---:|---|---:|---:|---:|",

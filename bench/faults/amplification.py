@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from machine import machine
+from machine import machine, made_by
 from measure import AnyCheck, free_port, running
 from stage import HOSTNAME, Upstreams, executions, upstreams
 from targets import TARGETS, Setup, installed
@@ -176,8 +176,7 @@ def rendered(result: dict) -> str:
     """All tables in Markdown."""
     shown = result["machine"]
     lines = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"1-minute load {shown['load_1m']} at the end.",
+        f"{made_by(result)}, 1-minute load {shown['load_1m']} at the end.",
         "",
         "All three upstreams fail alike: requests at the upstreams for each of a client.",
         "",

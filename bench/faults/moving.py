@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from machine import machine
+from machine import machine, made_by
 from measure import free_port, running
 from stage import HOSTNAME, upstreams
 from targets import Setup, installed
@@ -115,8 +115,7 @@ def table(result: dict) -> str:
     """The rows in Markdown."""
     shown = result["machine"]
     lines = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"1-minute load {shown['load_1m']} at the end.",
+        f"{made_by(result)}, 1-minute load {shown['load_1m']} at the end.",
         "",
         "| target | outcome | received | took | requests at the upstreams |",
         "|---|---|---:|---:|---:|",

@@ -1,6 +1,7 @@
 """The result of a run of faults as Markdown, and the aims that it missed."""
 
 from cases import FAULTS, why_apart
+from machine import made_by
 from measure import LAG_MS_MAX
 
 MODES = {False: "off", True: "on"}
@@ -32,7 +33,7 @@ def rendered(result: dict) -> str:
     lines = [
         "# Faults: what users see while one upstream of two is sick",
         "",
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
+        f"{made_by(result)}, "
         f"Python {shown['python']}, 1-minute load {shown['load_1m']} at the end, {result['took_s']} s. "
         f"Targets: {versions}.",
         "",

@@ -29,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
-from machine import machine
+from machine import machine, made_by
 from measure import free_port, running
 from stage import HOSTNAME, upstreams
 from targets import Setup
@@ -206,7 +206,7 @@ def table(result: dict) -> str:
     """The rows in Markdown."""
     shown = result["machine"]
     lines = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
+        f"{made_by(result)}, "
         f"1-minute load {shown['load_1m']} at the end. The flood shares the cores, and takes what the others "
         "leave.",
         "",

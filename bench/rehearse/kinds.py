@@ -8,18 +8,15 @@ whom the usual failover would have kept.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from machine import machine
+from machine import machine, made_by
+from once import save, timed_run
 
-RESULTS = Path(__file__).parent.parent / "results"
 INCIDENTS = "2021-06-08-fastly,2025-10-20-aws,2021-07-22-akamai,2025-07-21-letsencrypt"
 CLIENTS = ("single", "threshold", "dns", "edge")
 
@@ -36,20 +33,7 @@ def main() -> int:
         "missed": [f"{run['incident']}: {fault}" for run in runs for fault in faults(run)],
         "runs": runs,
     }
-    (RESULTS / "rehearse-kinds.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "rehearse-kinds.md").write_text(table(result))
-    print(table(result))
-    return 1 if result["missed"] else 0
-
-
-def timed_run(incident: str) -> dict:
-    start = time.monotonic()
-    command = [sys.executable, "-m", "polycdn", "rehearse", incident, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE)
-    return json.loads(done.stdout) | {
-        "exit_code": done.returncode,
-        "wall_s": round(time.monotonic() - start, 1),
-    }
+    return save("rehearse-kinds", result, table)
 
 
 def faults(run: dict) -> list[str]:
@@ -69,7 +53,7 @@ def table(result: dict) -> str:
     """The figures in Markdown, a row an outage."""
     shown = result["machine"]
     rows = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
+        f"{made_by(result)}, "
         f"Python {shown['python']}, 1-minute load {shown['load_1m']} at the end. "
         "Failed requests, measured and (simulated).",
         "",

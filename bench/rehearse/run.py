@@ -9,19 +9,16 @@ the simulation (or, where that is a handful of requests, within what a count of 
 """
 
 import argparse
-import json
 import math
-import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from machine import machine
+from machine import machine, made_by
+from once import save, timed_run
 
-RESULTS = Path(__file__).parent.parent / "results"
 INCIDENT = "2025-11-18-cloudflare"
 REPEATABLE = ("feed-get", "music-playlist", "music-segment", "chat-connect")
 
@@ -30,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1,2,3")
     seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
-    runs = [timed_run(seed) for seed in seeds]
+    runs = [timed_run(INCIDENT, "--seed", str(seed), check=True) for seed in seeds]
     missed = [f"seed {run['seed']}: {fault}" for run in runs for fault in faults(run)]
     result = {
         "what": "polycdn rehearse of 2025-11-18 until it was mitigated",
@@ -40,18 +37,7 @@ def main() -> int:
         "missed": missed,
         "runs": runs,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "rehearse-2025-11-18.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "rehearse-2025-11-18.md").write_text(table(result))
-    print(table(result))
-    return 1 if missed else 0
-
-
-def timed_run(seed: int) -> dict:
-    start = time.monotonic()
-    command = [sys.executable, "-m", "polycdn", "rehearse", INCIDENT, "--seed", str(seed), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout) | {"wall_s": round(time.monotonic() - start, 1)}
+    return save("rehearse-2025-11-18", result, table)
 
 
 def faults(run: dict) -> list[str]:
@@ -83,8 +69,7 @@ def table(result: dict) -> str:
     """The figures in Markdown, a row a run and client."""
     shown = result["machine"]
     rows = [
-        f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores ({shown['cpu']}), "
-        f"Python {shown['python']}, 1-minute load {shown['load_1m']} at the end.",
+        f"{made_by(result)}, Python {shown['python']}, 1-minute load {shown['load_1m']} at the end.",
         "",
         "| seed | client | attempts | failed | share | simulated | detected after | plan changes "
         "| false moves | took |",

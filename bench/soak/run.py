@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 
 from engine_files import EngineFiles, settings_for
-from machine import machine
+from machine import machine, made_by
 from measure import free_port, kind_of
 from stage import HOSTNAME, Upstreams, executions, upstreams
 from workloads import CONTENT, WORKLOADS
@@ -288,8 +288,7 @@ def table(result: dict) -> str:
     failed = ", ".join(f"{count} {kind}" for kind, count in sorted(result["kinds"].items())) or "none"
     return "\n".join(
         (
-            f"Made by `{result['command']}` on {result['date'][:10]}, {shown['cores']} cores "
-            f"({shown['cpu']}), 1-minute load {shown['load_1m']} at the end; {result['seconds']} s.",
+            f"{made_by(result)}, 1-minute load {shown['load_1m']} at the end; {result['seconds']} s.",
             "",
             "| figure | value |",
             "|---|---|",

@@ -51,9 +51,9 @@ def blast(
     from polycdn.audit.blast.one import look_only
 
     names, alone = _names(down), _names(only)
-    _check(share, second, memory, spill, {"--down": down, "--only": only})
-    if only is not None:
-        _check_only({"--down": down, "--second": second, "--before": before, "--html": html})
+    whole = {"--down": down, "--second": second, "--before": before, "--html": html}
+    beside = [option for option, value in whole.items() if value and only is not None]
+    _check(share, second, memory, spill, {"--down": down, "--only": only}, beside)
     asked = Question(
         tuple(sites),
         tuple(providers or ()),
@@ -77,8 +77,15 @@ def blast(
     return 0
 
 
-def _check(share: float, second: int, memory: int, spill: Path | None, lists: dict[str, str | None]) -> None:
-    """Raises ConfigError for all wrong options at once."""
+def _check(
+    share: float,
+    second: int,
+    memory: int,
+    spill: Path | None,
+    lists: dict[str, str | None],
+    beside_only: list[str],
+) -> None:
+    """Raises ConfigError for all wrong options at once; `beside_only` are those that need the whole look."""
     faults = []
     if not 0 < share <= 100:
         faults.append(Fault("--share", str(share), "above 0, up to 100", "take 50"))
@@ -93,16 +100,12 @@ def _check(share: float, second: int, memory: int, spill: Path | None, lists: di
     for option, text in lists.items():
         if text is not None and not _names(text):
             faults.append(Fault(option, repr(text), "names with commas between them", "name a provider"))
+    faults += [
+        Fault(option, "beside --only", "a look at everybody", "leave out one of the two")
+        for option in beside_only
+    ]
     if faults:
         raise ConfigError(tuple(faults))
-
-
-def _check_only(others: dict[str, Any]) -> None:
-    """Raises ConfigError for options that need the whole look."""
-    given = [option for option, value in others.items() if value]
-    if given:
-        remedy = "leave out one of the two"
-        raise ConfigError(tuple(Fault(one, "beside --only", "a look at everybody", remedy) for one in given))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

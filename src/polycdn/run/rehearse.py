@@ -119,16 +119,27 @@ async def _steered(setting: Setting, lab: Lab) -> AsyncIterator[Up]:
 
 async def _until_decided(up: Up, running: asyncio.Task[int]) -> None:
     """Returns once both engines carry a plan. Raises UnavailableError if that takes too long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(READY_S_MAX):
-            while not running.done():
-                with suppress(SurfaceError):
-                    if _is_carried(await call(up.layout.decider_socket, {"op": "status"})):
-                        return
-                await asyncio.sleep(TURN_S)
-            running.result()
+    if await _told(up.layout, _is_carried, running.done) is not None:
+        return
+    if running.done():
+        running.result()
     said = last_line(up.decider.program.log_file)
     raise UnavailableError(f"the service in the lab is not steered after {READY_S_MAX} s; it said: {said}")
+
+
+async def _told(
+    layout: Layout, claim: Callable[[dict[str, Any]], bool], is_over: Callable[[], bool] = lambda: False
+) -> dict[str, Any] | None:
+    """The decider's status once the claim holds of it; None when it is over, or after READY_S_MAX."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_S_MAX):
+            while not is_over():
+                with suppress(SurfaceError):
+                    status = await call(layout.decider_socket, {"op": "status"})
+                    if claim(status):
+                        return status
+                await asyncio.sleep(TURN_S)
+    return None
 
 
 def _is_carried(status: dict[str, Any]) -> bool:
@@ -186,14 +197,10 @@ class Stage:
 
         Waits for a decider that is just being started again. Raises UnavailableError if none comes.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READY_S_MAX):
-                while True:
-                    with suppress(SurfaceError):
-                        status = await call(self._layout.decider_socket, {"op": "status"})
-                        return max((vantage["lag_ms_p99"] for vantage in status["vantages"]), default=0)
-                    await asyncio.sleep(TURN_S)
-        raise UnavailableError(f"no decider tells how late the looks began, in {READY_S_MAX} s")
+        status = await _told(self._layout, lambda _: True)
+        if status is None:
+            raise UnavailableError(f"no decider tells how late the looks began, in {READY_S_MAX} s")
+        return max((vantage["lag_ms_p99"] for vantage in status["vantages"]), default=0)
 
     def _last_ms(self) -> int:
         return self._setting.end_ms + LOAD_REST_S_MAX * 1000 * self._setting.speed

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -168,7 +168,7 @@ class Rounds:
         self._clock = clock
         self._prober = prober
         self._slots = asyncio.Semaphore(spec.concurrency)
-        self._suspects: dict[str, int] = {}  # by target: good looks that must still connect anew
+        self._suspects: Counter[str] = Counter()  # by target: good looks that must still connect anew
         self._names_known: set[str] = set()
         self._lags = Lags()
         self._reports = 0
@@ -186,17 +186,11 @@ class Rounds:
             look = await self._look(target, due)
         # Users who arrive now connect anew. After a failure looks do too: where every fifth new connection
         # fails, a connection that is kept would be good for ever.
-        if not look.is_good:
-            self._suspect(target.name, look)
-        elif self._suspects.get(target.name, 0) > 1:
-            self._suspects[target.name] -= 1
-        else:
-            self._suspects.pop(target.name, None)
+        if look.is_good:
+            self._suspects[target.name] = max(0, self._suspects[target.name] - 1)
+        elif look.reason is not Reason.BLIND:
+            self._suspects[target.name] = SUSPECT_LOOKS
         self._keep(target, look)
-
-    def _suspect(self, target: str, look: Look) -> None:
-        if look.reason is not Reason.BLIND:
-            self._suspects[target] = SUSPECT_LOOKS
 
     async def _look_up(self, target: NameTarget, due: Due) -> None:
         """Looks a name up. A provider's is evidence only when it fails: a good answer says nothing of HTTP.
@@ -213,7 +207,7 @@ class Rounds:
         elif look.is_good:
             self._names_known.add(target.name)
         elif look.reason is not Reason.BLIND and target.name in self._names_known:
-            self._suspect(target.name.removesuffix("/name"), look)
+            self._suspects[target.name.removesuffix("/name")] = SUSPECT_LOOKS
             self._keep(target, look)
 
     def _keep(self, target: Target | NameTarget, look: Look) -> None:
@@ -225,7 +219,7 @@ class Rounds:
         started_ms = self._clock.now_ms()
         lag_ms = started_ms - due.at_ms
         self._lags.add(lag_ms)
-        is_fresh = target.name in self._suspects or is_sampled_fresh(
+        is_fresh = self._suspects[target.name] > 0 or is_sampled_fresh(
             self._spec.seed, due.target, due.sequence
         )
         lab_key = self._spec.lab_key_header

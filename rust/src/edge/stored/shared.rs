@@ -58,8 +58,7 @@ impl Drop for Shared<'_> {
         tokio::task::spawn_local(async move {
             let seat = FillSeat::take_anyway(asker.site());
             let asked = asking.await;
-            drop(seat);
-            settle(&asker, &head, object.as_ref(), guard, asked).await;
+            settle(&asker, &head, object.as_ref(), guard, asked, seat).await;
         });
     }
 }
@@ -71,6 +70,7 @@ pub(super) async fn settle(
     object: Option<&Arc<Object<Entry>>>,
     guard: FillGuard<Entry>,
     asked: Asked,
+    seat: FillSeat,
 ) {
     if let Some(object) = object {
         if asked.answer.status == 304 {
@@ -87,7 +87,7 @@ pub(super) async fn settle(
     let request = Request::read(b"GET", head.fields.as_slice(), false, false);
     let (key, client, shelf) = (guard.key().octets.to_vec(), asker.client(), &Arc::clone(asker.shelf()));
     let (asker, interim) = (Rc::clone(asker), Cell::default());
-    let seat = Cell::new(Some(FillSeat::take_anyway(asker.site())));
+    let seat = Cell::new(Some(seat));
     let question = Question { shelf, head, request, key, asker, client, interim, seat };
     let _ = question.store_answer(Some(guard), asked, Outcome::Miss).await;
 }

@@ -18,7 +18,6 @@ use crate::edge::stored::entry::{Choice, Entry, Lines};
 use crate::edge::stored::keep::{tags_of, told, wire_of};
 use crate::edge::stored::shared::settle;
 use crate::edge::stored::{Question, passed, terms_of};
-use crate::gate::why::Denial;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,10 +83,7 @@ impl Question<'_> {
                 }
             }
             Filled::Failed => {
-                let terms = terms_of(object, now_ms);
-                let rules = &self.shelf.rules;
-                let age_s = after_error(&terms, &self.request, Failure::Disconnected, rules, now_ms)?;
-                Some(self.serve(object, collapsed(Outcome::StaleOnError), age_s))
+                self.stale_after(object, Failure::Disconnected, collapsed(Outcome::StaleOnError))
             }
             Filled::Alone => None,
         }
@@ -101,38 +97,39 @@ impl Question<'_> {
     ) -> Answer {
         match FillSeat::take(self.asker.site()) {
             Ok(seat) => self.seat.set(Some(seat)),
-            Err(denial) => return self.without_the_origin(&object, &denial),
+            Err(denial) => {
+                let stale = CacheStatus::new(Outcome::StaleOnError);
+                let answer = self.stale_after(&object, Failure::Disconnected, stale);
+                return answer.unwrap_or_else(|| denied(self.asker.edge(), &denial));
+            }
         }
         let interim = self.interim.take();
         let (guard, asked) = self.ask_for_all(guard, Some(&object), conditions(&object), interim).await;
-        let now_ms = self.asker.edge().now_ms();
         let answer = &asked.answer;
         if answer.status == 304 {
             return self.not_modified(guard, object, asked, doubt).await;
         }
         let failure = if answer.is_ours { Failure::Disconnected } else { Failure::Status(answer.status) };
-        let terms = terms_of(&object, now_ms);
-        match after_error(&terms, &self.request, failure, &self.shelf.rules, now_ms) {
-            Some(age_s) => {
-                // The guard goes away: those who wait see that it failed, and decide as this one did.
-                drop(guard);
-                let forwarded_status = (!answer.is_ours).then_some(answer.status);
-                let status = CacheStatus { forwarded_status, ..CacheStatus::new(Outcome::StaleOnError) };
-                self.serve(&object, status, age_s)
-            }
+        let forwarded_status = (!answer.is_ours).then_some(answer.status);
+        let stale = CacheStatus { forwarded_status, ..CacheStatus::new(Outcome::StaleOnError) };
+        match self.stale_after(&object, failure, stale) {
+            // The guard goes away: those who wait see that it failed, and decide as this one did.
+            Some(answer) => answer,
             None => self.keep(guard, asked, Outcome::Validated(doubt)).await,
         }
     }
 
-    /// What an object is good for when the service fetches as much as it may: its stale form as after a failure, or a
-    /// refusal.
-    fn without_the_origin(&self, object: &Arc<Object<Entry>>, denial: &Denial) -> Answer {
+    /// The stale form of an object, where it may serve after that failure.
+    fn stale_after(
+        &self,
+        object: &Arc<Object<Entry>>,
+        failure: Failure,
+        status: CacheStatus,
+    ) -> Option<Answer> {
         let now_ms = self.asker.edge().now_ms();
-        let (terms, rules) = (terms_of(object, now_ms), &self.shelf.rules);
-        match after_error(&terms, &self.request, Failure::Disconnected, rules, now_ms) {
-            Some(age_s) => self.serve(object, CacheStatus::new(Outcome::StaleOnError), age_s),
-            None => denied(self.asker.edge(), denial),
-        }
+        let terms = terms_of(object, now_ms);
+        let age_s = after_error(&terms, &self.request, failure, &self.shelf.rules, now_ms)?;
+        Some(self.serve(object, status, age_s))
     }
 
     async fn not_modified(
@@ -176,8 +173,7 @@ impl Question<'_> {
         let (asker, object, head) = (Rc::clone(&self.asker), Arc::clone(object), self.head.clone());
         tokio::task::spawn_local(async move {
             let asked = asker.ask(conditions(&object), Interim::Nowhere, false).await;
-            drop(seat);
-            settle(&asker, &head, Some(&object), guard, asked).await;
+            settle(&asker, &head, Some(&object), guard, asked, seat).await;
         });
     }
 }

@@ -102,11 +102,12 @@ def one_radius(engine: Engine, asked: Question, provider: str) -> Radius:
     fallen = closure.fallen((provider,))
     marks = _marks(closure, provider, fallen)
     roles = sorted(str(role) for (role,) in engine.rows(sites.select("role").distinct()) if role)
-    found = _counted(engine, sites, marks, packed(roles)) or _counted(engine, sites, marks, unpacked(roles))
+    hits, kinds = _hits(engine, sites, marks), frozenset(marks.values())
+    found = _counted(engine, hits, kinds, packed(roles)) or _counted(engine, hits, kinds, unpacked(roles))
     assert found is not None, "a word for each count holds any crowd"
     check_bad(found.bad, asked.sites)
     check_repeated({(role, provider): count for role, count in found.repeated.items()}, asked.sites)
-    several = _redundant_gone(engine, sites, marks, fallen, found.crowded) if found.crowded else 0
+    several = _redundant_gone(engine, sites, hits, fallen, found.crowded) if found.crowded else 0
     return Radius(
         provider,
         tuple(sorted(found.used)),
@@ -135,10 +136,10 @@ class _Found:
     repeated: Counter[str] = field(default_factory=Counter)
 
 
-def _counted(engine: Engine, sites: "ir.Table", marks: dict[str, int], layout: Layout) -> _Found | None:
+def _counted(engine: Engine, hits: "ir.Table", kinds: Collection[int], layout: Layout) -> _Found | None:
     """None when a site has more edges than the layout holds."""
     found = _Found()
-    for words, count in _words(engine, _hits(engine, sites, marks), frozenset(marks.values()), layout):
+    for words, count in _words(engine, hits, kinds, layout):
         if min(words) < 0:
             return None
         counts = layout.read(words)
@@ -233,10 +234,9 @@ def _hits(engine: Engine, sites: "ir.Table", marks: dict[str, int]) -> "ir.Table
 
 
 def _redundant_gone(
-    engine: Engine, sites: "ir.Table", marks: dict[str, int], fallen: frozenset[str], crowded: Collection[str]
+    engine: Engine, sites: "ir.Table", hits: "ir.Table", fallen: frozenset[str], crowded: Collection[str]
 ) -> int:
     """Sites that lose a role only because all of its redundant providers fall together."""
-    hits = _hits(engine, sites, marks)
     spare = hits.filter(~hits["critical"] & _has(hits, FALLS) & hits["role"].isin(sorted(crowded)))
     groups = spare.group_by("site", "role").aggregate(hit=spare.count())
     several = engine.keep("several", groups.filter(groups["hit"] > 1).select("site").distinct())
